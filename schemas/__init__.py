@@ -1,0 +1,1 @@
+"""What a record means: columns, units, topics, facility, rules, admission, codecs, errors."""

@@ -1,0 +1,36 @@
+"""What a window, a rule or an alert is about: the kinds of subject and of meter level."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class SubjectKind(IntEnum):
+    """Name the kinds of subject; the number travels in columns called `subject_kind`."""
+
+    SITE = 1
+    HALL = 2
+    ROW = 3
+    RACK = 4
+    NODE = 5
+    GPU = 6
+    FEED = 7
+    PANEL = 8
+    UPS_GROUP = 9
+    UTILITY = 10
+    JOB = 11
+    METER = 12
+
+
+class MeterLevel(IntEnum):
+    """Name where in the power tree a meter sits; the number travels in the column `level`."""
+
+    UTILITY = 1
+    GENERATOR = 2
+    UPS = 3
+    PANEL = 4
+    FEED = 5
+    RACK_INPUT = 6
+    SHELF = 7
+    NODE = 8
+    COOLING = 9

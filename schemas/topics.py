@@ -1,0 +1,61 @@
+"""Every topic of one Kafka cluster: the one table that the broker, docker-compose and the docs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.column import Record
+from schemas.gpu import GPU
+from schemas.meter import METER
+from schemas.rejected import REJECTED
+from schemas.window import WINDOW
+
+_HOUR = 3600
+_DAY = 24 * _HOUR
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Describe one topic; `record` is None where the value is JSON only."""
+
+    name: str
+    partitions: int
+    key: str
+    cleanup: str
+    carries: str
+    record: Record | None = None
+    retention_secs: int | None = None
+    max_message_bytes: int = 1_048_588
+    max_decoded_bytes: int = 16_777_216
+
+    def settings(self) -> dict[str, str]:
+        """Return the topic's settings by Kafka's own names."""
+        settings = {
+            "cleanup.policy": self.cleanup,
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": "LogAppendTime",
+        }
+        if self.retention_secs is not None:
+            settings["retention.ms"] = str(self.retention_secs * 1000)
+        return settings
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("telemetry.gpu.v1", 16, "rack", "delete", "GPU readings; one rack a message", GPU, _DAY),
+    Topic("telemetry.power.v1", 4, "meter group (row, collector)", "delete", "meter readings", METER, _DAY),
+    Topic("telemetry.jobs.v1", 1, "job", "compact", "job records"),
+    Topic("telemetry.progress.v1", 1, "job", "delete", "what jobs produced", None, 7 * _DAY),
+    Topic("telemetry.rejected.v1", 1, "source topic", "delete", "what admission refused", REJECTED, 7 * _DAY,
+          4_194_304),
+    Topic("facility.v1", 1, "site", "compact", "versions of the facility", None, None, 8_388_608, 67_108_864),
+    Topic("windows.rack.v1", 1, "site", "delete", "partials: closings, revisions, idle notes", None, _DAY,
+          4_194_304, 67_108_864),
+    Topic("windows.site.v1", 1, "site", "delete", "closed seconds and minutes of every subject", WINDOW, _DAY,
+          4_194_304, 67_108_864),
+    Topic("alerts.v1", 1, "(rule, subject)", "delete", "transitions, cause, amendments", None, 365 * _DAY),
+    Topic("alerts.state.v1", 1, "evaluator slot", "compact", "the evaluator's snapshot", None, None, 8_388_608,
+          67_108_864),
+    Topic("actions.v1", 1, "subject", "compact", "acknowledge, silence, maintenance"),
+)
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -1,0 +1,39 @@
+"""The window: one row a subject and interval `[window_start, window_start + every_seconds)`."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.column import TIME, Column, Record
+
+WINDOW = Record(
+    name="windows.site",
+    version=1,
+    identity=("subject_kind", "subject", "every_seconds", "window_start"),
+    columns=(
+        Column("window_start", TIME, "first instant of the window", "UTC µs", null=None),
+        Column("every_seconds", pa.int16(), "length of the window, 1 or 60", "s", null=None, low=1, high=3600),
+        Column("subject_kind", pa.int8(), "SubjectKind", null=None, low=1, high=12),
+        Column("subject", pa.int32(), "registry id within its kind", null=None),
+        Column("power_watts", pa.float64(), "mean over the window of what reported", "W", null="nothing reported"),
+        Column("power_low_watts", pa.float64(), "lower bound: the silent at 0", "W", null="nothing known"),
+        Column("power_high_watts", pa.float64(), "upper bound: the silent at nameplate", "W",
+               null="a silent part has no nameplate"),
+        Column("power_max_watts", pa.float64(), "largest reading in the window", "W", null="nothing reported"),
+        Column("power_basis", pa.int8(), "1 = measured, 2 = derived from parts, 3 = estimate", null="no power"),
+        Column("current_square_seconds", pa.float64(), "Σ i²·dt (feeds)", "A²s", null="no current measured"),
+        Column("energy_joules", pa.float64(), "energy of the window", "J", null="nothing reported"),
+        Column("energy_method", pa.int8(), "1 = counter, 2 = mean_times_span, 3 = integral", null="no energy"),
+        Column("utilization_fraction", pa.float64(), "mean over the GPUs that reported", "1", null="no GPU reported"),
+        Column("temperature_max_celsius", pa.float64(), "hottest GPU", "°C", null="none measured"),
+        Column("expected", pa.int32(), "parts that should report: meters, or GPUs where there is no meter", null=None),
+        Column("reporting", pa.int32(), "parts that did", null=None),
+        Column("oldest_age_seconds", pa.float64(), "age at the window's end of the oldest reading used", "s",
+               null="nothing reported"),
+        Column("version_admission", pa.int16(), "version of the admission rules", null=None),
+        Column("version_facility", pa.int32(), "version of the facility", null=None),
+        Column("version_generation", pa.int32(), "0 = live, higher = recomputed from the lake", null=None),
+        Column("version_readings", pa.int64(), "number of readings in the window", null=None),
+        Column("version_digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a reading, as signed", null=None),
+    ),
+)

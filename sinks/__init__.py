@@ -1,0 +1,1 @@
+"""Where records end: the lake, the SQL worker, the console."""

@@ -1,0 +1,1 @@
+"""The lake: Delta tables that own the offsets of what they hold."""

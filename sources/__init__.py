@@ -1,0 +1,1 @@
+"""Where telemetry enters: one protocol or log format a file."""

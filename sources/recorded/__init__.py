@@ -1,0 +1,1 @@
+"""Recorded logs of real machines, one format a file."""

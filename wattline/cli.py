@@ -1,0 +1,62 @@
+"""The command line: one verb a file in wattline/commands, loaded only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from schemas.errors import WattlineError
+
+VERBS: dict[str, str] = {
+    "demo": "Run everything on this machine with a simulated campus.",
+    "run": "Run the streams, the lake writer and the rest against a Kafka.",
+    "kafka": "Start, stop or look at the embedded Kafka.",
+    "simulate": "Send the telemetry of a simulated campus.",
+    "replay": "Send recorded logs through Kafka, with their own time.",
+    "scrape": "Scrape Prometheus text of GPU exporters and send it.",
+    "init": "Write a first facility file.",
+    "check": "Check a facility and its rules, offline and completely.",
+    "facility": "Publish a facility, or show the one in force.",
+    "alerts": "List alerts, or follow them.",
+    "sql": "Ask the lake.",
+    "lake": "Look at the lake.",
+    "top": "Watch racks, feeds, halls and sites against their limits.",
+    "tap": "Print what flows through a topic.",
+    "worker": "Run one worker process (the supervisor does this).",
+}
+
+
+class Verbs(click.Group):
+    """Load the module of a verb when it is asked for, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of the way of the data."""
+        return [verb for verb in VERBS if verb != "worker"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `wattline.commands.<verb>` and return its `command`."""
+        if cmd_name not in VERBS:
+            return None
+        return importlib.import_module(f"wattline.commands.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing any of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+
+
+@click.command(cls=Verbs)
+@click.version_option(package_name="wattline")
+def command() -> None:
+    """Live power, GPU and job telemetry for AI campuses."""
+
+
+def main() -> None:
+    """Run one verb; an error of ours becomes one line on stderr and its exit code."""
+    try:
+        command(prog_name="wattline")
+    except WattlineError as error:
+        click.echo(f"wattline: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""The one ASGI app: page, HTTP API, metrics."""
