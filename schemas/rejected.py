@@ -34,15 +34,20 @@ REJECTED = Record(
         Column("topic", pa.string(), "topic of the refused message", null=None),
         Column("partition", pa.int32(), "its partition", null=None),
         Column("offset", pa.int64(), "its offset", null=None),
-        Column("row", pa.int32(), "row (Arrow) or line (JSON) in the message, from 0; −1 = the whole message",
-               null=None),
+        Column(
+            "row", pa.int32(), "row (Arrow) or line (JSON) in the message, from 0; −1 = the whole message", null=None
+        ),
         Column("reason", pa.string(), "one of REASONS", null=None),
         Column("field", pa.string(), "the column that was refused", null="no single column"),
         Column("value", pa.string(), "the value seen, as text of at most 200 characters", null="none"),
         Column("message", pa.string(), "the whole sentence for a person", null=None),
         Column("appended", TIME, "Kafka's append time of the refused message", "UTC µs", null=None),
         Column("admission", pa.int16(), "version of the admission rules", null=None),
-        Column("raw", pa.binary(), "the message's bytes, at most 64 KiB, on its first refused row only",
-               null="given on another row"),
+        Column(
+            "raw",
+            pa.binary(),
+            "the message's bytes, at most 64 KiB, on its first refused row only",
+            null="given on another row",
+        ),
     ),
 )

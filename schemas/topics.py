@@ -45,16 +45,36 @@ TOPICS: tuple[Topic, ...] = (
     Topic("telemetry.power.v1", 4, "meter group (row, collector)", "delete", "meter readings", METER, _DAY),
     Topic("telemetry.jobs.v1", 1, "job", "compact", "job records"),
     Topic("telemetry.progress.v1", 1, "job", "delete", "what jobs produced", None, 7 * _DAY),
-    Topic("telemetry.rejected.v1", 1, "source topic", "delete", "what admission refused", REJECTED, 7 * _DAY,
-          4_194_304),
+    Topic(
+        "telemetry.rejected.v1", 1, "source topic", "delete", "what admission refused", REJECTED, 7 * _DAY, 4_194_304
+    ),
     Topic("facility.v1", 1, "site", "compact", "versions of the facility", None, None, 8_388_608, 67_108_864),
-    Topic("windows.rack.v1", 1, "site", "delete", "partials: closings, revisions, idle notes", None, _DAY,
-          4_194_304, 67_108_864),
-    Topic("windows.site.v1", 1, "site", "delete", "closed seconds and minutes of every subject", WINDOW, _DAY,
-          4_194_304, 67_108_864),
+    Topic(
+        "windows.rack.v1",
+        1,
+        "site",
+        "delete",
+        "partials: closings, revisions, idle notes",
+        None,
+        _DAY,
+        4_194_304,
+        67_108_864,
+    ),
+    Topic(
+        "windows.site.v1",
+        1,
+        "site",
+        "delete",
+        "closed seconds and minutes of every subject",
+        WINDOW,
+        _DAY,
+        4_194_304,
+        67_108_864,
+    ),
     Topic("alerts.v1", 1, "(rule, subject)", "delete", "transitions, cause, amendments", None, 365 * _DAY),
-    Topic("alerts.state.v1", 1, "evaluator slot", "compact", "the evaluator's snapshot", None, None, 8_388_608,
-          67_108_864),
+    Topic(
+        "alerts.state.v1", 1, "evaluator slot", "compact", "the evaluator's snapshot", None, None, 8_388_608, 67_108_864
+    ),
     Topic("actions.v1", 1, "subject", "compact", "acknowledge, silence, maintenance"),
 )
 

@@ -1,0 +1,63 @@
+"""The partial: what one partition of one telemetry topic contributes to seconds that it closes or revises.
+
+A message on `windows.rack.v1` is an envelope and rows. The envelope travels as JSON in the Kafka
+header `partial` (schemas.partial.Envelope); the rows are Arrow. A closing may have no rows, and
+may span several seconds `[first_second, end_second)`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+
+from schemas.column import TIME, Column, Record
+
+PARTIAL = Record(
+    name="windows.rack",
+    version=1,
+    identity=("second", "subject_kind", "subject"),
+    columns=(
+        Column("second", TIME, "start of the second `[second, second + 1 s)`", "UTC µs", null=None),
+        Column("subject_kind", pa.int8(), "RACK (the sum of its GPUs) or METER", null=None),
+        Column("subject", pa.int32(), "registry id within its kind", null=None),
+        Column(
+            "power_milliwatts",
+            pa.int64(),
+            "RACK: Σ of each GPU's latest reading; METER: time-weighted mean, the last reading held at most 3 intervals",
+            "mW",
+            null="no power reported",
+        ),
+        Column("power_max_milliwatts", pa.int64(), "largest reading (METER) or Σ of the largest (RACK)", "mW"),
+        Column("silent_nameplate_milliwatts", pa.int64(), "nameplate of what is silent", "mW", null="not known"),
+        Column("current_square_microseconds", pa.int64(), "Σ i²·dt, each term rounded", "A²µs"),
+        Column("energy_millijoules", pa.int64(), "energy of the second", "mJ"),
+        Column("energy_method", pa.int8(), "1 = counter, 3 = integral", null="no energy"),
+        Column("utilization_sum_e4", pa.int64(), "Σ of utilization in 10⁻⁴", "10⁻⁴"),
+        Column("utilization_count", pa.int32(), "GPUs in that sum", null=None),
+        Column("temperature_max_decicelsius", pa.int32(), "hottest GPU", "0.1 °C"),
+        Column("expected", pa.int32(), "GPUs or meters that should report", null=None),
+        Column("reporting", pa.int32(), "GPUs or meters that did (a held reading counts)", null=None),
+        Column("oldest_age_microseconds", pa.int64(), "age at the second's end of the oldest reading used", "µs"),
+        Column("readings", pa.int64(), "number of readings that went in", null=None),
+        Column("digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a reading, as signed", null=None),
+    ),
+)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """Say which stretch of which log a partial covers; times are UTC µs.
+
+    `from_offset` to `to_offset` is half-open. `idle` says that the partition had nothing at the end
+    of its log for the bound; it closes through `end_second` by the clock, the only thing that does.
+    """
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+    kind: Literal["closing", "revision", "idle"]
+    first_second: int
+    end_second: int
+    watermark: int
