@@ -25,7 +25,7 @@ PARTIAL = Record(
         Column(
             "power_milliwatts",
             pa.int64(),
-            "RACK: Σ of each GPU's latest reading; METER: time-weighted mean, the last reading held at most 3 intervals",
+            "RACK: Σ of the latest readings of its GPUs; METER: time-weighted mean, a reading held at most 3 intervals",
             "mW",
             null="no power reported",
         ),
