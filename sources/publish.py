@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -34,15 +34,15 @@ UNREGISTERED = "unregistered"
 _JSON_HEADERS = [("content-type", b"application/json")]
 
 Headers = list[tuple[str, bytes]]
-Acknowledged = Awaitable[tuple[int, int]]
+Acknowledged = asyncio.Future[tuple[int, int]]
 
 
 class Sender(Protocol):
     """Send one message; the awaitable that comes back resolves to (partition, offset) when it is safe."""
 
-    async def send(
-        self, topic: str, value: bytes, *, key: bytes, headers: Headers
-    ) -> asyncio.Future[tuple[int, int]]: ...
+    async def send(self, topic: str, value: bytes, *, key: bytes, headers: Headers) -> Acknowledged:
+        """Hand one message over; return before it is safe."""
+        ...
 
 
 class Publisher:
@@ -58,7 +58,7 @@ class Publisher:
         self.messages: Counter[str] = Counter()
         self._producer = producer
         self._registry = registry
-        self._pending: set[asyncio.Future[tuple[int, int]]] = set()
+        self._pending: set[Acknowledged] = set()
         self._failure: BaseException | None = None
 
     async def gpu(self, frame: pl.DataFrame) -> int:
@@ -122,7 +122,7 @@ class Publisher:
         self._pending.add(acknowledged)
         acknowledged.add_done_callback(partial(self._settle, topic, rows))
 
-    def _settle(self, topic: str, rows: int, acknowledged: asyncio.Future[tuple[int, int]]) -> None:
+    def _settle(self, topic: str, rows: int, acknowledged: Acknowledged) -> None:
         self._pending.discard(acknowledged)
         failure = asyncio.CancelledError() if acknowledged.cancelled() else acknowledged.exception()
         if failure is None:
