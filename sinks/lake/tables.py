@@ -5,6 +5,9 @@ lie in `LAKE/<table>/hour=2026-03-01T13/`, and `hour` is the Delta partition col
 column of the files. Its hour is that of `hour_of`: event time where queries ask by time, append time
 where a record's own times may be absent or be what was wrong with it.
 
+Rows are sorted by `sort`, stably: where that is a device, its rows keep the order of the log, which is
+the order of time but for what came late.
+
 A flush that touches more hours than it may write files keeps the largest hours and puts the rows of
 all others into one file of `hour=mixed`. A reader that prunes must keep `mixed`, or prune it by the
 `time` bounds in the file's statistics.
@@ -42,15 +45,17 @@ UNREGISTERED_PATH = pa.field("unregistered_path", pa.string())
 ALLOCATION = pa.struct(
     [("node", pa.int32()), ("path", pa.string()), ("gpu_first", pa.int16()), ("gpu_last", pa.int16())]
 )
+EVIDENCE = pa.struct([("time", TIME), ("value", pa.float64())])
+CAUSE = pa.struct([("job", pa.string()), ("watts", pa.float64())])
 MEASURED = pa.struct([("meter", pa.int32()), ("path", pa.string()), ("started", TIME), ("ended", TIME)])
 
 
 @dataclass(frozen=True)
 class Table:
-    """Describe one table: its columns on disk, which topic feeds it, its order and its hour."""
+    """Describe one table: its columns on disk, which topics feed it, its order and its hour."""
 
     name: str
-    topic: str
+    topics: tuple[str, ...]
     columns: tuple[pa.Field, ...]
     sort: tuple[str, ...]
     hour_of: str
@@ -116,18 +121,16 @@ _PROGRESS = (
 )
 
 _ALERT = (
-    *_texts("id", "transition", "rule", "rule_version"),
-    pa.field("subject_kind", pa.int8()),
-    pa.field("subject", pa.int32()),
-    *_texts("path", "severity"),
-    *_times("start", "at"),
-    pa.field("value", pa.float64()),
-    pa.field("limit", pa.float64()),
-    *_texts("basis", "summary", "parent", "amends"),
+    *_texts("id", "transition", "rule", "rule_version", "site", "subject_kind", "subject", "severity"),
+    *_times("start", "at", "fired"),
+    *(pa.field(name, pa.float64()) for name in ("value", "limit", "threshold")),
+    *_texts("unit", "basis"),
     pa.field("expected", pa.int32()),
     pa.field("reporting", pa.int32()),
-    # The whole event as JSON: cause and evidence are read from here.
-    *_texts("document"),
+    *_texts("summary"),
+    pa.field("evidence", pa.list_(EVIDENCE)),
+    pa.field("cause", pa.list_(CAUSE)),
+    *_texts("parent", "amends"),
 )
 
 _FACILITY = (
@@ -137,41 +140,37 @@ _FACILITY = (
     *_texts("document"),
 )
 
+# Refusals of telemetry arrive as records, published by the streams. Nobody publishes what is wrong
+# on our own topics: the writer itself puts that into `rejected`, under a position of its own.
+_REFUSED_HERE = ("windows.site.v1", "alerts.v1", "facility.v1")
+_TOPIC = pa.field("_topic", pa.string(), nullable=False)
+
 TABLES: tuple[Table, ...] = (
     Table(
         "gpu",
-        "telemetry.gpu.v1",
+        ("telemetry.gpu.v1",),
         (*_fields(GPU, _ON_DISK), UNREGISTERED_PATH, *PLACE),
-        ("rack", "node", "gpu", "time"),
+        ("rack", "node", "gpu"),
         "time",
     ),
+    Table("power", ("telemetry.power.v1",), (*_fields(METER), UNREGISTERED_PATH, *PLACE), ("meter", "phase"), "time"),
+    Table("jobs", ("telemetry.jobs.v1",), (*_JOB, *PLACE), ("_offset",), "_appended"),
+    Table("progress", ("telemetry.progress.v1",), (*_PROGRESS, *PLACE), ("_offset",), "time"),
+    Table("windows_1s", ("windows.site.v1",), (*_fields(WINDOW), *PLACE), ("subject_kind", "subject"), "window_start"),
+    Table("windows_1m", ("windows.site.v1",), (*_fields(WINDOW), *PLACE), ("subject_kind", "subject"), "window_start"),
+    Table("alerts", ("alerts.v1",), (*_ALERT, *PLACE), ("_offset",), "at"),
     Table(
-        "power",
-        "telemetry.power.v1",
-        (*_fields(METER), UNREGISTERED_PATH, *PLACE),
-        ("meter", "phase", "time"),
-        "time",
+        "rejected",
+        ("telemetry.rejected.v1", *_REFUSED_HERE),
+        (*_fields(REJECTED), _TOPIC, *PLACE),
+        ("_offset",),
+        "_appended",
     ),
-    Table("jobs", "telemetry.jobs.v1", (*_JOB, *PLACE), ("_offset", "_row"), "_appended"),
-    Table("progress", "telemetry.progress.v1", (*_PROGRESS, *PLACE), ("job", "time"), "time"),
-    Table(
-        "windows_1s",
-        "windows.site.v1",
-        (*_fields(WINDOW), *PLACE),
-        ("subject_kind", "subject", "window_start"),
-        "window_start",
-    ),
-    Table(
-        "windows_1m",
-        "windows.site.v1",
-        (*_fields(WINDOW), *PLACE),
-        ("subject_kind", "subject", "window_start"),
-        "window_start",
-    ),
-    Table("alerts", "alerts.v1", (*_ALERT, *PLACE), ("at", "_offset"), "at"),
-    Table("rejected", "telemetry.rejected.v1", (*_fields(REJECTED), *PLACE), ("_offset", "_row"), "_appended"),
-    Table("facility", "facility.v1", (*_FACILITY, *PLACE), ("site", "_offset"), "_appended"),
+    Table("facility", ("facility.v1",), (*_FACILITY, *PLACE), ("_offset",), "_appended"),
 )
-"""Every table. `windows.site.v1` feeds two: windows shorter than a minute, and the others."""
+"""Every table. `windows.site.v1` feeds windows_1s (shorter than a minute) and windows_1m (the others)."""
 
 BY_NAME: dict[str, Table] = {table.name: table for table in TABLES}
+
+TOPICS: tuple[str, ...] = tuple(sorted({topic for table in TABLES for topic in table.topics}))
+"""Every topic that the lake keeps."""
