@@ -1,0 +1,128 @@
+"""Topics, made before anything writes or reads: clients here never create one by accident (traps.md 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from schemas.errors import ConfigurationError, UnavailableError
+from schemas.topics import TOPICS, Topic
+
+CONNECT_WITHIN_SECS = 5.0
+READY_WITHIN_SECS = 20.0
+
+
+async def create_topics(bootstrap: str, *, replication: int = 1, topics: Iterable[Topic] = TOPICS) -> None:
+    """Create the topics that are missing, check those that exist, and return when all have leaders.
+
+    Idempotent. Raises ConfigurationError where an existing topic differs in partitions or settings,
+    UnavailableError where the broker cannot be reached.
+    """
+    wanted = {topic.name: topic for topic in topics}
+    async with admin(bootstrap) as client:
+        existing = await _partitions(client)
+        await _create(client, [wanted[name] for name in wanted if name not in existing], replication)
+        await _wait_for_leaders(client, wanted)
+        await _check(client, [wanted[name] for name in wanted if name in existing], existing)
+
+
+async def partitions(bootstrap: str) -> dict[str, int]:
+    """Return the number of partitions by topic; raise UnavailableError within seconds where no broker answers."""
+    async with admin(bootstrap) as client:
+        return await _partitions(client)
+
+
+async def require_topics(bootstrap: str, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic named; raise UnavailableError for one that is missing."""
+    existing = await partitions(bootstrap)
+    if missing := [name for name in names if name not in existing]:
+        raise UnavailableError(
+            f"topic {', '.join(missing)} does not exist on the Kafka at {bootstrap}: create the topics first "
+            f"(`wattline run` and `wattline kafka start` do; it has {len(existing)} topics)"
+        )
+    return {name: existing[name] for name in names}
+
+
+@asynccontextmanager
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect an admin client for the block; raise UnavailableError within seconds where no broker answers."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+    logger = logging.getLogger("aiokafka")
+    level, logger.level = logger.level, logging.CRITICAL  # the error below says it once
+    try:
+        await asyncio.wait_for(client.start(), CONNECT_WITHIN_SECS)
+    except (KafkaError, OSError, TimeoutError) as error:
+        await client.close()
+        raise UnavailableError(
+            f"no Kafka answers at {bootstrap} ({type(error).__name__}): start one (`wattline kafka start`) or name "
+            f"another with --bootstrap or WATTLINE_BOOTSTRAP"
+        ) from error
+    finally:
+        logger.level = level
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _partitions(client: AIOKafkaAdminClient) -> dict[str, int]:
+    return {topic["topic"]: len(topic["partitions"]) for topic in await client.describe_topics()}
+
+
+async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication: int) -> None:
+    if not topics:
+        return
+    new = [NewTopic(topic.name, topic.partitions, replication, topic_configs=topic.settings()) for topic in topics]
+    response = await client.create_topics(new)
+    for name, code, message, *_ in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise ConfigurationError(
+                f"topic {name} could not be created with replication {replication}: "
+                f"{message or for_code(code).__name__}"
+            )
+
+
+async def _wait_for_leaders(client: AIOKafkaAdminClient, wanted: Mapping[str, Topic]) -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECS
+    while True:
+        described = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
+        without = [name for name in wanted if not _has_leaders(described.get(name))]
+        if not without:
+            return
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"topic {without[0]} has no leader after {READY_WITHIN_SECS:.0f} s: is a broker down?"
+            )
+        await asyncio.sleep(0.02)
+
+
+def _has_leaders(described: list[dict] | None) -> bool:
+    return bool(described) and all(partition["leader"] >= 0 for partition in described)
+
+
+async def _check(client: AIOKafkaAdminClient, topics: list[Topic], existing: Mapping[str, int]) -> None:
+    """Compare topics that were there before with the table."""
+    settings = await _settings(client, [topic.name for topic in topics])
+    for topic in topics:
+        found = {"partitions": str(existing[topic.name]), **settings[topic.name]}
+        for setting, value in {"partitions": str(topic.partitions), **topic.settings()}.items():
+            if found.get(setting) != value:
+                raise ConfigurationError(
+                    f"topic {topic.name} has {setting} = {found.get(setting)}, Wattline's table says {value}: "
+                    f"alter or delete the topic, or use another Kafka"
+                )
+
+
+async def _settings(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    described = [resource for response in responses for resource in response.resources]
+    return {name: {entry[0]: entry[1] for entry in entries} for _code, _message, _kind, name, entries in described}
