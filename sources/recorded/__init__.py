@@ -1,1 +1,1 @@
-"""Recorded logs of real machines, one format a file."""
+"""Logs of runs that others recorded: one format a file, found by their contents, replayed with their own time."""
