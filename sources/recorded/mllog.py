@@ -24,12 +24,14 @@ import polars as pl
 from schemas.subject import MeterLevel
 from sources.recorded.log import LAST_MICROSECOND, READINGS, FileLog, MeterLog, Span, Unread, numbered_lines, read_text
 
-NODE_SIGNATURE = re.compile(rb":::MLLOG[^\n]*\"power_(?:reading|measurement_start|measurement_stop)\"")
+NODE_SIGNATURE = re.compile(
+    rb":::MLLOG[^\n]*\"(?:power_reading|power_measurement_start|power_measurement_stop|[a-z_]*power_est)\""
+)
 JOB_SIGNATURE = re.compile(rb":::MLLOG[^\n]*\"run_st(?:art|op)\"")
 INTERVAL_SIGNATURE = re.compile(rb":::MLLOG[^\n]*\"power_(?:begin|end)\"")
 
 _START, _READING, _STOP = "power_measurement_start", "power_reading", "power_measurement_stop"
-_PREFIX = re.compile(r"^(?P<rank>\d+)?\W*:::MLLOG\s*")
+_RANK = re.compile(r"\W*(?:rank\W*)?(\d+)\W*", re.IGNORECASE)
 
 
 class _Event(msgspec.Struct):
@@ -156,15 +158,16 @@ class _Measuring:
 
 def _take(text: str, meters: dict[str, _Measuring], beside: Counter[str]) -> None:
     """Take one line of a node's log; ValueError says why it cannot be read."""
-    prefix = _PREFIX.match(text)
-    if prefix is None:
-        raise ValueError("no :::MLLOG at its beginning")
-    event = _decode(text[prefix.end() :])
+    prefix, mark, body = text.partition(":::MLLOG")
+    if not mark:
+        raise ValueError("no :::MLLOG in it")
+    event = _decode(body.strip())
     if event.key not in (_START, _READING, _STOP):
         beside[event.key] += 1
         return
     time = event.time
-    meter = meters.setdefault(prefix["rank"] or "", _Measuring())
+    rank = _RANK.fullmatch(prefix)
+    meter = meters.setdefault(rank[1] if rank else "", _Measuring())
     if event.key == _START:
         meter.start(time)
     elif event.key == _READING:

@@ -1,0 +1,187 @@
+"""Runs: what the logs below the given paths come to, found by their contents and never by their names."""
+
+from __future__ import annotations
+
+import glob
+import mmap
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.errors import ConfigurationError
+from sources.recorded import mllog, ptdaemon
+from sources.recorded.log import FileLog, MeterLog, Span
+
+
+class Format(NamedTuple):
+    """Describe one format: what gives it away, how it is read, and which log beside it tells of the job."""
+
+    signature: re.Pattern[bytes]
+    read: Callable[[Path], FileLog]
+    companion: re.Pattern[bytes]
+    about: str
+
+
+FORMATS: dict[str, Format] = {
+    "ptdaemon": Format(
+        ptdaemon.SIGNATURE, ptdaemon.read, mllog.INTERVAL_SIGNATURE, "SPEC PTDaemon log of a power analyser"
+    ),
+    "mllog": Format(
+        mllog.NODE_SIGNATURE, mllog.read_node, mllog.JOB_SIGNATURE, "MLPerf training power logs, one a node"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RecordedMeter:
+    """Hold one meter of a run with the spans that count for the run's job."""
+
+    file: Path
+    log: MeterLog
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold one run: the logs of one format in one folder, and what its companion says of the job.
+
+    `name` is the end of the folder's path; `job` is empty where no companion was found.
+    """
+
+    folder: Path
+    format: str
+    meters: tuple[RecordedMeter, ...]
+    companion: Path | None
+    job: mllog.JobLog
+
+    @property
+    def name(self) -> str:
+        """Return the last four parts of the folder's path: as MLPerf lays its results out, enough to know it."""
+        return "/".join(self.folder.parts[1:][-4:])
+
+    @property
+    def readings(self) -> int:
+        """Return the number of instants at which a meter of the run measured (phases not counted)."""
+        return sum(meter.log.readings.filter(phase=0).height for meter in self.meters)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold everything below the given paths: runs by their first reading, and every file read with its remarks."""
+
+    runs: tuple[Run, ...]
+    files: tuple[FileLog, ...]
+    silent: tuple[Path, ...]
+    """Logs without any reading, empty files among them."""
+
+
+def find(paths: Iterable[Path], format_name: str | None = None) -> Found:
+    """Read every recorded log below `paths`; `format_name` forces the format of the files named themselves.
+
+    Raises ConfigurationError where a path does not exist or there is no recorded log below any of them.
+    """
+    paths = [path.resolve() for path in paths]
+    logs: dict[tuple[Path, str], list[FileLog]] = {}
+    silent = []
+    for file, forced in _files(paths, format_name):
+        kind = forced or _format_of(file, format_name)
+        log = FORMATS[kind].read(file) if kind else None
+        if log is not None and kind is not None:
+            logs.setdefault((file.parent, kind), []).append(log)
+        if _is_silent(file, log):
+            silent.append(file)
+    if not logs:
+        raise ConfigurationError(_nothing_found(paths, silent))
+    runs = [_run(folder, kind, files, paths) for (folder, kind), files in logs.items()]
+    files = tuple(log for group in logs.values() for log in group)
+    return Found(tuple(sorted((run for run in runs if run.meters), key=_first_time)), files, tuple(silent))
+
+
+def bytes_match(path: Path, signature: re.Pattern[bytes]) -> bool:
+    """Tell whether a file holds the signature anywhere; False where it is empty or cannot be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
+            return signature.search(contents) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _files(paths: list[Path], format_name: str | None) -> Iterator[tuple[Path, str | None]]:
+    """Yield every file once, with the format forced upon it."""
+    seen = set()
+    for path in paths:
+        if not path.exists():
+            raise ConfigurationError(f"replay: {path} does not exist; name folders or files of recorded logs")
+        forced = None if path.is_dir() else format_name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and file not in seen:
+                seen.add(file)
+                yield file, forced
+
+
+def _format_of(file: Path, only: str | None) -> str | None:
+    wanted = {only: FORMATS[only]} if only else FORMATS
+    return next((name for name, kind in wanted.items() if bytes_match(file, kind.signature)), None)
+
+
+def _is_silent(file: Path, log: FileLog | None) -> bool:
+    if log is None:
+        return file.stat().st_size == 0
+    return all(meter.readings.is_empty() for meter in log.meters)
+
+
+def _run(folder: Path, kind: str, files: list[FileLog], given: list[Path]) -> Run:
+    companion = _companion(folder, FORMATS[kind].companion, given)
+    intervals = mllog.read_interval(companion) if companion and kind == "ptdaemon" else ()
+    meters = tuple(
+        RecordedMeter(log.path, meter, meter.spans or _spans(intervals, meter.readings))
+        for log in files
+        for meter in log.meters
+        if not meter.readings.is_empty()
+    )
+    job = mllog.read_job(companion) if companion and kind == "mllog" else mllog.JobLog()
+    return Run(folder, kind, meters, companion, job)
+
+
+def _spans(intervals: Iterable[tuple[int | None, int | None]], readings: pl.DataFrame) -> tuple[Span, ...]:
+    """Return the intervals during which the meter measured; a bound that is missing is its first or last reading."""
+    times = readings["time"].dt.epoch("us")
+    first, last = int(times.min()), int(times.max())
+    spans = [Span(first if start is None else start, last if end is None else end) for start, end in intervals]
+    return tuple(span for span in spans if span.started <= last and span.ended >= first and span.started < span.ended)
+
+
+def _companion(folder: Path, signature: re.Pattern[bytes], given: list[Path]) -> Path | None:
+    """Return the log that tells of the job, in the folder or up to two above it.
+
+    It is the one named like the folder; or, in the folder and within what was given, the only one.
+    """
+    for place in (folder, *list(folder.parents)[:2]):
+        if named := [file for file in place.glob(f"{glob.escape(folder.name)}.*") if bytes_match(file, signature)]:
+            return min(named)
+        if place == folder or any(place.is_relative_to(path) for path in given):
+            found = [file for file in place.iterdir() if file.is_file() and bytes_match(file, signature)]
+            if len(found) == 1:
+                return found[0]
+    return None
+
+
+def _first_time(run: Run) -> int:
+    return min(int(meter.log.readings["time"].dt.epoch("us").min()) for meter in run.meters)
+
+
+def _nothing_found(paths: list[Path], silent: list[Path]) -> str:
+    places = ", ".join(str(path) for path in paths)
+    known = "; ".join(f"{name} = {kind.about}" for name, kind in FORMATS.items())
+    empty = f" ({len(silent)} files are empty)" if silent else ""
+    return f"replay: no recorded log at or below {places}{empty}; formats known: {known}; force one with --format"
+
+
+def left_out(found: Found) -> Counter[str]:
+    """Count what was understood and is no reading, by name, over all files."""
+    return sum((log.beside for log in found.files), Counter())
