@@ -36,11 +36,14 @@ class Name(Table):
 
 
 class RackType(Table):
-    """Describe racks that are built alike; GPU keys are needed where `gpus_per_node` is not 0."""
+    """Describe racks that are built alike; GPU keys are needed where `gpus_per_node` is not 0.
+
+    `nameplate_watts` may only be left out where nobody knows it (recorded runs): nothing is absurd then.
+    """
 
     nodes: Annotated[int, Field(ge=0, le=200)]
     gpus_per_node: Annotated[int, Field(ge=0, le=64)]
-    nameplate_watts: Watts
+    nameplate_watts: Watts | None = None
     vendor: str | None = None
     model: str | None = None
     gpu_nameplate_watts: Watts | None = None
