@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from broker import client_logs
 from schemas.errors import ConfigurationError, UnavailableError
 from schemas.topics import TOPICS, Topic
 
@@ -50,22 +50,26 @@ async def require_topics(bootstrap: str, names: Iterable[str]) -> dict[str, int]
     return {name: existing[name] for name in names}
 
 
+async def largest_message_bytes(bootstrap: str, topic: str) -> int:
+    """Return the topic's `max.message.bytes`; raise UnavailableError where the topic is missing."""
+    await require_topics(bootstrap, [topic])
+    async with admin(bootstrap) as client:
+        return int((await _settings(client, [topic]))[topic]["max.message.bytes"])
+
+
 @asynccontextmanager
 async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Connect an admin client for the block; raise UnavailableError within seconds where no broker answers."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
-    logger = logging.getLogger("aiokafka")
-    level, logger.level = logger.level, logging.CRITICAL  # the error below says it once
     try:
-        await asyncio.wait_for(client.start(), CONNECT_WITHIN_SECS)
+        with client_logs.silenced():
+            await asyncio.wait_for(client.start(), CONNECT_WITHIN_SECS)
     except (KafkaError, OSError, TimeoutError) as error:
         await client.close()
         raise UnavailableError(
             f"no Kafka answers at {bootstrap} ({type(error).__name__}): start one (`wattline kafka start`) or name "
             f"another with --bootstrap or WATTLINE_BOOTSTRAP"
         ) from error
-    finally:
-        logger.level = level
     try:
         yield client
     finally:
