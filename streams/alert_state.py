@@ -24,12 +24,17 @@ NEVER = np.iinfo(np.int64).min
 """The time of what has not happened."""
 
 
+UNKNOWN, OK, A_BREACH = 0, 1, 2
+"""What silence means (`no_data`): nobody knows, all is well, or a breach from then on."""
+
+
 class Timing(NamedTuple):
-    """Hold, per rule row, `for_secs`, `keep_firing_secs` and `no_data_after_secs` in µs."""
+    """Hold, per rule row, `for_secs`, `keep_firing_secs`, `no_data_after_secs` in µs, and `no_data`."""
 
     hold: Ints
     keep: Ints
     silence: Ints
+    no_data: Codes
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class State:
     """Hold one machine a rule row; times are UTC µs, NEVER where they have not come.
 
     `phase` · `is_stale` · `start` of the breach · `fired` · `kept` since when it is below clear ·
-    `seen` the last evaluation of a machine that is not inactive.
+    `seen` the last evaluation, of a machine that is not inactive or to which silence is a breach.
     """
 
     phase: Codes
@@ -53,8 +58,8 @@ class State:
 
     @property
     def active(self) -> Ints:
-        """Return the rule rows whose machine is not inactive."""
-        return np.flatnonzero(self.phase != INACTIVE)
+        """Return the rule rows whose machine has anything to remember."""
+        return np.flatnonzero((self.phase != INACTIVE) | (self.seen != NEVER))
 
 
 class Transitions(NamedTuple):
@@ -84,7 +89,7 @@ def advance(timing: Timing, state: State, series: Series) -> tuple[State, Transi
     Transitions come ordered by time, those of one rule row always in the order in which they happened.
     Evaluations of a row must not be older than the last one it has seen.
     """
-    runs = _worth_a_step(state, cut(series, timing.silence))
+    runs = _worth_a_step(timing, state, cut(series, timing.silence))
     if len(runs.row) == 0:
         return state, _Log().transitions()
     state, log = state.copy(), _Log()
@@ -97,12 +102,14 @@ def advance(timing: Timing, state: State, series: Series) -> tuple[State, Transi
 def hush(timing: Timing, state: State, rows: Ints, now: Ints) -> tuple[State, Transitions]:
     """Note the silence of `rows`, whose logs have reached the event times `now` without an evaluation.
 
-    A pending breach is withdrawn and a firing alert becomes stale, both at the instant the silence was
-    too long, whenever that is noticed: noticing earlier or later changes nothing.
+    Where silence means nothing (`no_data` unknown) a pending breach is withdrawn and a firing alert
+    becomes stale, both at the instant the silence was too long, whenever that is noticed: noticing
+    earlier or later changes nothing.
     """
-    is_due = (state.phase[rows] != INACTIVE) & (now - state.seen[rows] > timing.silence[rows])
-    is_due &= (state.phase[rows] == PENDING) | ~state.is_stale[rows]
-    if not is_due.any():
+    is_due = _is_silent(timing, state, rows, now)
+    is_told = (state.phase[rows] == FIRING) & (timing.no_data[rows] == A_BREACH)
+    is_told |= (state.phase[rows] >= FIRING) & state.is_stale[rows]
+    if not (is_due := is_due & ~is_told).any():
         return state, _Log().transitions()
     state, log = state.copy(), _Log()
     _silence(timing, state, rows[is_due], now[is_due], log)
@@ -116,12 +123,13 @@ def drop(state: State, rows: Ints) -> State:
     return state
 
 
-def _worth_a_step(state: State, runs: Runs) -> Runs:
+def _worth_a_step(timing: Timing, state: State, runs: Runs) -> Runs:
     """Leave out the rows that are inactive and stay so: almost all of them, almost always."""
     if len(runs.row) == 0:
         return runs
     begins = np.flatnonzero(runs.rank == 0)
     wakes = np.logical_or.reduceat(runs.verdict == BREACH, begins) | (state.phase[runs.row[begins]] != INACTIVE)
+    wakes |= timing.no_data[runs.row[begins]] == A_BREACH
     keep = np.repeat(wakes, np.diff(np.r_[begins, len(runs.row)]))
     return runs.pick(keep)
 
@@ -142,21 +150,44 @@ def _step(timing: Timing, state: State, at: Ints, runs: Runs, log: _Log) -> None
     _keep(timing, state, at, runs.pick(is_clear & (phase_before == FIRING)), log)
     _still_keep(timing, state, at, runs.pick(~is_breach & (phase_before == KEEPING)), log)
     _expire(timing, state, at, runs.pick(is_over & (state.phase[runs.row] == KEEPING)), log)
-    state.seen[runs.row] = at[runs.last]
+    remembers = (state.phase[runs.row] != INACTIVE) | (timing.no_data[runs.row] == A_BREACH)
+    state.seen[runs.row] = np.where(remembers, at[runs.last], NEVER)
+
+
+def _is_silent(timing: Timing, state: State, rows: Ints, now: Ints) -> Bools:
+    silent: Bools = (state.seen[rows] != NEVER) & (now - state.seen[rows] > timing.silence[rows])
+    return silent
 
 
 def _silence(timing: Timing, state: State, rows: Ints, now: Ints, log: _Log) -> None:
-    """Withdraw what is pending and mark stale what is firing where the silence up to `now` was too long."""
-    is_silent = (state.phase[rows] != INACTIVE) & (now - state.seen[rows] > timing.silence[rows])
-    rows = rows[is_silent]
+    """Do to the silent of `rows` what their rule says of silence, as of the instant when it was too long."""
+    is_silent = _is_silent(timing, state, rows, now)
+    rows, now = rows[is_silent], now[is_silent]
+    if len(rows) == 0:
+        return
+    due, phase = state.seen[rows] + timing.silence[rows], state.phase[rows]
+    is_breach = timing.no_data[rows] == A_BREACH
+    is_over = np.where(timing.no_data[rows] == OK, phase != INACTIVE, (phase == PENDING) & ~is_breach)
+    is_stale = (phase >= FIRING) & ~is_over & ~is_breach & ~state.is_stale[rows]
+    log.add(state, rows[is_over], TO_RESOLVED, due[is_over])
+    log.add(state, rows[is_stale], TO_STALE, due[is_stale])
+    state.is_stale[rows[is_stale]] = True
+    _rest(state, rows[is_over])
+    _breach_by_silence(timing, state, rows[is_breach], now[is_breach], log)
+
+
+def _breach_by_silence(timing: Timing, state: State, rows: Ints, now: Ints, log: _Log) -> None:
     due = state.seen[rows] + timing.silence[rows]
-    nowhere = np.full(len(rows), -1)
-    is_pending = state.phase[rows] == PENDING
-    log.add(state, rows[is_pending], TO_RESOLVED, due[is_pending], nowhere[is_pending])
-    _rest(state, rows[is_pending])
-    is_firing = ~is_pending & ~state.is_stale[rows]
-    log.add(state, rows[is_firing], TO_STALE, due[is_firing], nowhere[is_firing])
-    state.is_stale[rows[is_firing]] = True
+    begins, goes_on = state.phase[rows] == INACTIVE, state.phase[rows] == KEEPING
+    state.phase[rows[begins]], state.start[rows[begins]] = PENDING, due[begins]
+    waits = begins & (timing.hold[rows] > 0)
+    log.add(state, rows[waits], TO_PENDING, due[waits])
+    state.phase[rows[goes_on]], state.kept[rows[goes_on]] = FIRING, NEVER
+    log.add(state, rows[goes_on], TO_CONTINUED, due[goes_on])
+    fires_at = np.maximum(due, state.start[rows] + timing.hold[rows])
+    fires = (state.phase[rows] == PENDING) & (fires_at <= now)
+    state.phase[rows[fires]], state.fired[rows[fires]] = FIRING, fires_at[fires]
+    log.add(state, rows[fires], TO_FIRING, fires_at[fires])
 
 
 def _begin(timing: Timing, state: State, at: Ints, runs: Runs, log: _Log) -> None:
@@ -219,9 +250,10 @@ class _Log:
     def __init__(self) -> None:
         self.parts: list[tuple[Ints, Ints, Ints, Ints, Ints, Ints]] = []
 
-    def add(self, state: State, rows: Ints, code: int, at: Ints, where: Ints) -> None:
+    def add(self, state: State, rows: Ints, code: int, at: Ints, where: Ints | None = None) -> None:
         """Note that `rows` made the transition `code` at `at`; start and firing are those of the moment."""
         if len(rows):
+            where = np.full(len(rows), -1) if where is None else where
             self.parts.append((rows, np.full(len(rows), code), at, state.start[rows], state.fired[rows], where))
 
     def transitions(self) -> Transitions:

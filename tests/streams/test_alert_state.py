@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.alert_state import TRANSITIONS, State, Timing, Transitions, advance, at_rest, hush
+from streams.alert_state import A_BREACH, OK, TRANSITIONS, UNKNOWN, State, Timing, Transitions, advance, at_rest, hush
 from streams.condition import BAND, BREACH, CLEAR, UNSURE, Series
 
 Told = list[tuple[str, int, int, int | None]]
@@ -22,12 +22,13 @@ class PlainMachine:
     hold: int
     keep: int
     silence: int
+    no_data: int = UNKNOWN
     phase: str = "inactive"
     is_stale: bool = False
     start: int = 0
     fired: int | None = None
     kept: int = 0
-    seen: int = 0
+    seen: int | None = None
     told: Told = field(default_factory=list)
 
     def tell(self, transition: str, at: int) -> None:
@@ -37,15 +38,31 @@ class PlainMachine:
         self.phase, self.is_stale, self.fired = "inactive", False, None
 
     def hear_nothing_until(self, now: int) -> None:
-        if self.phase == "inactive" or now - self.seen <= self.silence:
+        if self.seen is None or now - self.seen <= self.silence:
             return
         due = self.seen + self.silence
-        if self.phase == "pending":
+        if self.no_data == A_BREACH:
+            self.take_silence_for_a_breach(due, now)
+        elif self.phase == "inactive":
+            return
+        elif self.phase == "pending" or self.no_data == OK:
             self.tell("resolved", due)
             self.rest()
         elif not self.is_stale:
             self.tell("stale", due)
             self.is_stale = True
+
+    def take_silence_for_a_breach(self, due: int, now: int) -> None:
+        if self.phase == "inactive":
+            self.phase, self.start = "pending", due
+            if self.hold > 0:
+                self.tell("pending", due)
+        elif self.phase == "keeping":
+            self.phase = "firing"
+            self.tell("continued", due)
+        if self.phase == "pending" and max(due, self.start + self.hold) <= now:
+            self.phase, self.fired = "firing", max(due, self.start + self.hold)
+            self.tell("firing", self.fired)
 
     def read(self, at: int, verdict: int) -> None:
         self.hear_nothing_until(at)
@@ -78,14 +95,17 @@ class PlainMachine:
 
 
 SPANS = st.sampled_from([0, 1, 2, 5, 9])
-RULES = st.lists(st.tuples(SPANS, SPANS, st.integers(1, 12)), min_size=1, max_size=4)
+RULES = st.lists(
+    st.tuples(SPANS, SPANS, st.integers(1, 12), st.sampled_from([UNKNOWN, OK, A_BREACH])), min_size=1, max_size=4
+)
 READINGS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 8), st.sampled_from([CLEAR, BAND, UNSURE, BREACH])), max_size=80
 )
 
 
-def timing_of(rules: list[tuple[int, int, int]]) -> Timing:
-    return Timing(*(np.array(column, dtype=np.int64) for column in zip(*rules, strict=True)))
+def timing_of(rules: list[tuple[int, int, int, int]]) -> Timing:
+    hold, keep, silence, no_data = (np.array(column, dtype=np.int64) for column in zip(*rules, strict=True))
+    return Timing(hold, keep, silence, no_data.astype(np.int8))
 
 
 def series_of(evaluations: list[tuple[int, int, int]]) -> Series:
@@ -107,7 +127,7 @@ def told_by(happened: list[Transitions], row: int) -> Told:
 @given(RULES, READINGS, st.integers(1, 30), st.integers(0, 40))
 @settings(max_examples=400, deadline=None)
 def test_the_columns_tell_what_the_plain_machine_tells(
-    rules: list[tuple[int, int, int]], steps: list[tuple[int, int, int]], drain: int, quiet: int
+    rules: list[tuple[int, int, int, int]], steps: list[tuple[int, int, int]], drain: int, quiet: int
 ) -> None:
     clock = dict.fromkeys(range(len(rules)), 0)
     evaluations = []
@@ -133,7 +153,7 @@ def test_the_columns_tell_what_the_plain_machine_tells(
 @given(RULES, READINGS)
 @settings(deadline=None)
 def test_a_firing_is_never_followed_by_a_firing_without_a_resolve(
-    rules: list[tuple[int, int, int]], steps: list[tuple[int, int, int]]
+    rules: list[tuple[int, int, int, int]], steps: list[tuple[int, int, int]]
 ) -> None:
     evaluations = [(row % len(rules), at, verdict) for at, (row, _, verdict) in enumerate(steps)]
     _, happened = advance(timing_of(rules), at_rest(len(rules)), series_of(evaluations))
@@ -142,11 +162,11 @@ def test_a_firing_is_never_followed_by_a_firing_without_a_resolve(
         assert all(pair != ("firing", "firing") for pair in itertools.pairwise(words))
 
 
-@given(READINGS, st.integers(0, 60))
+@given(st.sampled_from([UNKNOWN, OK, A_BREACH]), READINGS)
 @settings(deadline=None)
-def test_noticing_silence_early_changes_nothing_that_is_told(steps: list[tuple[int, int, int]], quiet: int) -> None:
-    timing = timing_of([(2, 3, 6)])
-    at, told = 0, []
+def test_noticing_silence_early_changes_nothing_that_is_told(no_data: int, steps: list[tuple[int, int, int]]) -> None:
+    timing = timing_of([(2, 3, 6, no_data)])
+    told = []
     for watches in (False, True):
         at, state, happened = 0, at_rest(1), []
         for _, gap, verdict in steps:
@@ -167,7 +187,7 @@ def frozen(state: State) -> State:
 
 
 def test_the_state_given_is_not_changed() -> None:
-    timing = timing_of([(0, 0, 60)])
+    timing = timing_of([(0, 0, 60, UNKNOWN)])
     state, _ = advance(timing, frozen(at_rest(1)), series_of([(0, 1, BREACH)]))
     assert list(state.active) == [0]
     later, happened = advance(timing, frozen(state), series_of([(0, 2, CLEAR)]))
@@ -179,7 +199,7 @@ def test_thousands_of_readings_of_one_meter_cost_as_many_steps_as_there_are_cros
     seconds = np.arange(1_000_000, dtype=np.int64)
     verdict = np.where(seconds // 100_000 % 2, BREACH, CLEAR).astype(np.int8)
     series = Series(np.zeros_like(seconds), seconds, seconds.astype(float), verdict)
-    _, happened = advance(timing_of([(10, 0, 60)]), at_rest(1), series)
+    _, happened = advance(timing_of([(10, 0, 60, UNKNOWN)]), at_rest(1), series)
     assert [word for word, *_ in told_by([happened], 0)] == ["pending", "firing", "resolved"] * 4 + [
         "pending",
         "firing",
