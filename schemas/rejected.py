@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     "too_large": "the message, or what it expands to, is larger than its topic allows",
     "not_arrow": "the message says it is Arrow and cannot be read as one whole record batch",
     "wrong_schema": "the columns or their types are not those of the topic's record",
+    "unknown_format": "the content-type of the message names a format that is not read here",
     "not_json": "the line is not one JSON object",
     "wrong_type": "a field has another type than its column",
     "unknown_field": "a field is not a column of the record",

@@ -1,0 +1,59 @@
+"""Messages to frames, whichever format they came in: Arrow by its content type, else JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from schemas import arrow
+from schemas.json_lines import decode_json
+from schemas.message import Message
+from schemas.place import NoPlaces, Places
+from schemas.printable import printable_bytes
+from schemas.rejection import WHOLE, Decoded, Refusal, refused_frame, with_raw
+from schemas.topics import BY_NAME
+
+JSON_TYPES = frozenset({b"", b"application/json", b"application/x-ndjson", b"application/jsonl"})
+"""Content types that are read as JSON; no header at all means JSON too."""
+
+
+def decode(topic: str, messages: Sequence[Message], registry: Places | None) -> Decoded:
+    """Decode messages of one topic that carries a record (KeyError or ValueError for others: a fault of the caller).
+
+    Frame out: the record's columns and schemas.arrow.PLACE_COLUMNS, in the order of messages and rows.
+    Refused: frame of REJECTED with each bad message's first bytes in `raw`. Nothing in a message raises. Pure.
+    """
+    entry = BY_NAME[topic]
+    if entry.record is None:
+        raise ValueError(f"{topic} carries no record of columns")
+    native, lines, refusals = _by_format(messages)
+    places = NoPlaces() if registry is None else registry
+    parts = [arrow.decode(entry.record, native, entry.max_decoded_bytes)] if native else []
+    if lines:
+        parts.append(decode_json(entry.record, lines, places, entry.max_decoded_bytes))
+    refused = with_raw([refused_frame(refusals), *(part.refused for part in parts)], messages)
+    if len(parts) == 1:
+        return Decoded(parts[0].frame, refused)
+    frame = pl.concat([arrow.empty(entry.record), *(part.frame for part in parts)], rechunk=True)
+    return Decoded(arrow.in_message_order(frame, messages), refused)
+
+
+def _by_format(messages: Sequence[Message]) -> tuple[list[Message], list[Message], list[Refusal]]:
+    """Split messages into native ones, JSON, and those of a format that is not ours."""
+    native, lines, refusals = [], [], []
+    for message in messages:
+        said = message.header("content-type")
+        if said == arrow.CONTENT_TYPE:
+            native.append(message)
+            continue
+        content_type = (said or b"").partition(b";")[0].strip().lower()
+        if content_type in JSON_TYPES:
+            lines.append(message)
+        elif content_type == arrow.CONTENT_TYPE:
+            native.append(message)
+        else:
+            shown = printable_bytes(content_type)
+            asked = f"{arrow.CONTENT_TYPE.decode()} and application/json are read"
+            refusals.append(Refusal(message, WHOLE, "unknown_format", f"content-type is {shown}; {asked}", value=shown))
+    return native, lines, refusals

@@ -1,0 +1,94 @@
+"""Nameplates as admission needs them: the most that a device's reading can mean, looked up by id at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+
+from schemas.column import Record
+from schemas.gpu import GPU
+from schemas.meter import METER
+
+ABSURD_FACTOR = 2
+"""More than this many nameplates are no overload but a broken source."""
+
+
+class Nameplates(Protocol):
+    """Know the devices; schemas.registry.Registry does."""
+
+    @property
+    def slots(self) -> pl.DataFrame:
+        """Return (rack, node, gpu, nameplate_watts, …), one row a GPU."""
+
+    @property
+    def meters(self) -> pl.DataFrame:
+        """Return (meter, subject_kind, subject, …), one row a meter."""
+
+    @property
+    def limits(self) -> pl.DataFrame:
+        """Return (kind, id, limit, watts)."""
+
+
+class Ceilings(NamedTuple):
+    """Hold ABSURD_FACTOR × nameplate of each device, in a table indexed by the ids of `columns`."""
+
+    columns: tuple[str, ...]
+    watts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    """NaN where no nameplate is known; the last index of each axis is such a place."""
+    lowest: float
+
+    def may_exceed(self, frame: pl.DataFrame) -> bool:
+        """Tell whether any reading lies above the lowest ceiling, so that rows must be looked at; NaN does."""
+        return not frame.select((pl.col("power_watts") <= self.lowest).all()).item()
+
+    def of(self, frame: pl.DataFrame) -> pl.Series:
+        """Return the ceiling of each row in watts, null where no nameplate is known."""
+        at = tuple(
+            frame.select(pl.when(pl.col(name).is_between(0, size - 2)).then(pl.col(name)).otherwise(size - 1))
+            .to_series()
+            .to_numpy()
+            for name, size in zip(self.columns, self.watts.shape, strict=True)
+        )
+        return pl.Series("_ceiling_watts", self.watts[at], nan_to_null=True)
+
+
+_newest: list[tuple[Nameplates, dict[str, Ceilings | None]]] = []
+"""The tables of the registry last asked with: building them costs as much as admitting 100,000 rows."""
+
+
+def ceilings(record: Record, registry: Nameplates | None) -> Ceilings | None:
+    """Return the ceilings of a record's devices, None where the registry knows no nameplate of them."""
+    if registry is None:
+        return None
+    if not _newest or _newest[0][0] is not registry:
+        _newest[:] = [(registry, {})]
+    known = _newest[0][1]
+    if record.name not in known:
+        known[record.name] = _build(record, registry)
+    return known[record.name]
+
+
+def _build(record: Record, registry: Nameplates) -> Ceilings | None:
+    columns: tuple[str, ...]
+    if record.name == GPU.name:
+        columns, plates = ("node", "gpu"), registry.slots.select("node", "gpu", watts="nameplate_watts")
+    elif record.name == METER.name:
+        columns, plates = ("meter",), _meter_plates(registry)
+    else:
+        return None
+    plates = plates.filter((pl.col("watts") > 0) & pl.all_horizontal(pl.col(columns) >= 0))
+    if plates.is_empty():
+        return None
+    axes = [plates[name].to_numpy() for name in columns]
+    watts = np.full([int(axis.max()) + 2 for axis in axes], np.nan)
+    watts[tuple(axes)] = ABSURD_FACTOR * plates["watts"].to_numpy()
+    return Ceilings(columns, watts, float(np.nanmin(watts)))
+
+
+def _meter_plates(registry: Nameplates) -> pl.DataFrame:
+    """Return (meter, watts): the nameplate of what each meter measures."""
+    plates = registry.limits.filter(pl.col("limit") == "nameplate")
+    subject = plates.select(subject_kind="kind", subject="id", watts="watts")
+    return registry.meters.join(subject, on=["subject_kind", "subject"]).select("meter", "watts")

@@ -1,0 +1,53 @@
+"""Places as JSON carries them: the form of a path, and the id of one that the registry does not know."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import xxhash
+
+from schemas.paths import SEGMENT_PATTERN, is_path
+from schemas.subject import SubjectKind
+
+DEPTH: dict[SubjectKind, tuple[int, str]] = {
+    SubjectKind.RACK: (4, "site/hall/row/rack"),
+    SubjectKind.NODE: (5, "site/hall/row/rack/node"),
+}
+"""How many segments the path of a kind has, and what they are; of other kinds any."""
+
+
+class Places(Protocol):
+    """Know the ids of paths; schemas.registry.Registry does."""
+
+    def id_of(self, kind: SubjectKind, path: str) -> int | None:
+        """Return the id of a place or device, None where it is not registered."""
+
+    def path_of(self, kind: SubjectKind, subject: int) -> str | None:
+        """Return the path of an id, None where it is not registered."""
+
+
+class NoPlaces:
+    """Know no path at all: what decoding works with before any facility is published."""
+
+    def id_of(self, kind: SubjectKind, path: str) -> int | None:
+        """Return None."""
+        return None
+
+    def path_of(self, kind: SubjectKind, subject: int) -> str | None:
+        """Return None."""
+        return None
+
+
+def path_error(kind: SubjectKind, path: str) -> str | None:
+    """Say in words what is wrong with the form of `path`, or return None."""
+    if not is_path(path):
+        return f"is no path: at most 7 segments joined by /, each of the form {SEGMENT_PATTERN}, are allowed"
+    depth, form = DEPTH.get(kind, (None, ""))
+    if depth is not None and path.count("/") + 1 != depth:
+        return f"has {path.count('/') + 1} segments; {form} is asked for"
+    return None
+
+
+def unregistered_id(path: str) -> int:
+    """Return the stable negative id of a path that no registry knows: −1 − (xxh32(path) & 0x7ffffffe)."""
+    return -1 - (xxhash.xxh32_intdigest(path.encode()) & 0x7FFF_FFFE)
