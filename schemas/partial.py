@@ -45,6 +45,9 @@ PARTIAL = Record(
     ),
 )
 
+OPEN_END = 253_402_300_799_000_000
+"""`end_second` of an idle note without a clock (event time): the partition bounds nothing until its next closing."""
+
 
 class Envelope(msgspec.Struct, frozen=True):
     """Say which stretch of which log a partial covers; times are UTC µs.

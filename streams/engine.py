@@ -1,0 +1,380 @@
+"""The Faust shell of both apps: it brings messages to a stage, and commits what the stage says.
+
+Faust gives consumer groups, partitions and rebalancing. The ingest agents only append; one drain task,
+under a lock, gives all that is pending to the stage, awaits it, and commits the places it returns. All
+state lies in the stage and in Kafka, so any exception ends the process with one line: the supervisor
+starts it anew, and nothing that was not acknowledged counts as read.
+"""
+
+# ruff: noqa: E402 - uvloop must be chosen before faust is imported (traps.md 18).
+from __future__ import annotations
+
+import mode.loop
+
+mode.loop.use("uvloop")
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import faust
+
+from broker.admin import require_topics
+from schemas.errors import UnavailableError, WattlineError
+from schemas.message import Message
+from streams import quiet
+from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
+from streams.reading import Jump, Partition, Reading
+from streams.slot import hold
+
+logger = logging.getLogger("wattline.streams")
+
+ASSIGNED_WITHIN_SECS = 10.0
+COMMIT_EVERY_SECS = 1.0
+SAY_AGAIN_SECS = 10.0
+PENDING_MESSAGES = 20_000
+PENDING_BYTES = 64_000_000
+STOP_WITHIN_SECS = 5.0
+
+
+class Stage(Protocol):
+    """What one app makes of its messages. The engine calls one method at a time, never two at once."""
+
+    topics: tuple[str, ...]
+
+    async def open(self, engine: Engine) -> None:
+        """Get ready: producers, registry, snapshot. The broker answers and all `topics` exist."""
+
+    async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
+        """Return where to read the newly assigned partitions; those left out are read from Kafka's place.
+
+        `committed` names every new partition; None = nothing was committed: read from the log's start.
+        """
+
+    async def dropped(self, partition: Partition, offset: int | None) -> None:
+        """Forget a partition: it was revoked (`offset` None), or its log goes on at `offset` after a loss."""
+
+    async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
+        """Take what has come, in log order by partition, and return the places that may be committed.
+
+        Called at least every `drain_secs`, with an empty list where nothing came. What is returned is
+        committed at most once a second, so it must be durable when this returns.
+        """
+
+    async def close(self) -> None:
+        """Let go; called on SIGTERM, after the last drain."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13."""
+
+    app: str
+    fetch_wait_ms: int
+    drain_secs: float
+    session_secs: float = 6.0
+
+
+ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
+EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05)
+
+
+class App(faust.App):
+    """A Faust app whose transport is ours."""
+
+    fetching: Fetching
+    engine: Engine
+
+    def _new_transport(self) -> PlacedTransport:
+        return PlacedTransport(self.conf.broker_consumer, self)
+
+    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+        """Return where to read each assigned partition."""
+        return await self.engine.place(assigned)
+
+
+class Engine:
+    """Run one stage in one slot of its consumer group until SIGTERM or the first error."""
+
+    def __init__(self, stage: Stage, shape: Shape, *, bootstrap: str, slot: int) -> None:
+        self.stage = stage
+        self.shape = shape
+        self.bootstrap = bootstrap
+        self.slot = slot
+        self.reading = Reading()
+        self.app = make_app(self)
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._commits: dict[Partition, Place] = {}
+        self._committed_at = 0.0
+        self._is_stopping = False
+
+    def at_log_end(self) -> set[Partition]:
+        """Return the assigned partitions of which everything was fetched and drained."""
+        if self.reading.pending:
+            return set()
+        return {at for at in self.reading.assigned if self._thread.at_log_end(at)}
+
+    @property
+    def _thread(self) -> FetchThread:
+        return self.app.consumer._thread
+
+    def run(self) -> NoReturn:
+        """Run; ends the process: 0 after SIGTERM or SIGINT, else the error's exit code and one line."""
+        descriptor = hold(self.shape.app, self.slot, self.bootstrap, say=_say)
+        loop = asyncio.get_event_loop()
+        try:
+            loop.run_until_complete(self._open())
+            worker = Worker(self.app, loop=loop, quiet=True, redirect_stdouts=False)
+            worker.spinner = None
+            loop.run_until_complete(worker.start())
+            raise worker.crash_reason or WattlineError("Faust's worker ended by itself")
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            os.close(descriptor)
+
+    async def _open(self) -> None:
+        await _until_available(self.bootstrap, self.stage.topics)
+        await self.stage.open(self)
+
+    async def ingest(self, stream: faust.StreamT) -> None:
+        """Append each message; this is all that an agent does (traps.md 2, 4)."""
+        async for event in stream.noack().events():
+            message = _message(event.message)
+            if self.reading.is_behind(message) and not self._has_shrunk(message):
+                continue
+            self.reading.append(message)
+            self._wake.set()
+            while self.reading.is_full(PENDING_MESSAGES, PENDING_BYTES):
+                self._room.clear()
+                await self._room.wait()
+
+    def _has_shrunk(self, message: Message) -> bool:
+        partition = (message.topic, message.partition)
+        log_end = self._thread.log_end(partition)
+        return log_end is not None and log_end < self.reading.next[partition]
+
+    async def serve(self) -> None:
+        """Drain until the process ends; the only task that calls the stage after an assignment."""
+        try:
+            self._require_agents()
+            await self._require_assignment()
+            while True:
+                await self._drain()
+                await self._pause()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    async def _pause(self) -> None:
+        began = time.monotonic()
+        try:
+            await asyncio.wait_for(self._wake.wait(), self.shape.drain_secs)
+        except TimeoutError:
+            return
+        # A fetch brings a burst: let all of it come in, and cost one drain.
+        await asyncio.sleep(max(0.005, self.shape.drain_secs / 2 - (time.monotonic() - began)))
+
+    async def _drain(self) -> None:
+        async with self._lock:
+            self._wake.clear()
+            jump: Jump | None = None
+            while True:
+                messages, jump = self.reading.take()
+                self._commits.update(await self.stage.drain(messages))
+                if jump is None:
+                    break
+                await self._jump(jump)
+            self._room.set()
+            await self._commit(COMMIT_EVERY_SECS)
+
+    async def _jump(self, jump: Jump) -> None:
+        """Tell messages that are gone from a hole that transactions or compaction leave, and be loud."""
+        partition, found = (jump.message.topic, jump.message.partition), jump.message.offset
+        earliest = (await self._thread.earliest_offsets(_tp(partition)))[_tp(partition)]
+        if found > jump.expected >= earliest:
+            return
+        what = (
+            "the topic was made anew or lost its end"
+            if found < jump.expected
+            else f"{found - jump.expected} messages are gone before they were read"
+        )
+        logger.error(
+            "%s: %s: expected offset %s, the log begins at %s and goes on at %s; this partition starts anew",
+            jump.message.place, what, jump.expected, earliest, found,
+        )  # fmt: skip
+        self._commits.pop(partition, None)
+        await self.stage.dropped(partition, found)
+
+    async def _commit(self, every_secs: float) -> None:
+        now = time.monotonic()
+        if self._commits and now - self._committed_at >= every_secs:
+            self._committed_at = now
+            commits, self._commits = self._commits, {}
+            await self.app.consumer._commit({_tp(at): place for at, place in commits.items()})
+
+    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+        """Keep the place of partitions that return, ask the stage for the new ones, forget the others."""
+        try:
+            async with self._lock:
+                for gone in self.reading.assigned - assigned:
+                    self._commits.pop(gone, None)
+                    await self.stage.dropped(gone, None)
+                new = assigned - self.reading.assigned
+                committed = await self._thread.committed(new)
+                chosen = await self.stage.assigned({at: committed.get(at) for at in new})
+                starts = {at: place.offset for at, place in committed.items()} | dict(chosen)
+                self.reading.assign(assigned, starts)
+                return dict(self.reading.next)
+        except BaseException as error:
+            self.fail(error)
+
+    def _require_agents(self) -> None:
+        reading = {topic for agent in self.app.agents.values() for topic in agent.channel.topics}
+        if missing := set(self.stage.topics) - reading:
+            raise WattlineError(f"{self.shape.app}-{self.slot}: no agent reads {', '.join(sorted(missing))}")
+
+    async def _require_assignment(self) -> None:
+        deadline = time.monotonic() + ASSIGNED_WITHIN_SECS
+        while not self.reading.assigned:
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"{self.shape.app}-{self.slot}: no partition was assigned within {ASSIGNED_WITHIN_SECS:.0f} s "
+                    f"(topics {', '.join(self.stage.topics)} at {self.bootstrap}); more workers than partitions?"
+                )
+            await asyncio.sleep(0.05)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the process with one line. Nothing is flushed: what was not acknowledged is read again."""
+        if not isinstance(error, WattlineError):
+            logger.debug("the error in full", exc_info=error)
+        where = "" if isinstance(error, WattlineError) else _raised_at(error)
+        _say(f"{self.shape.app}-{self.slot} stops: {type(error).__name__}: {error}{where}")
+        os._exit(getattr(error, "exit_code", 1) or 1)
+
+    async def stop(self) -> NoReturn:
+        """End after the drain in flight and a last commit; Faust's own shutdown takes seconds (traps.md 3)."""
+        try:
+            async with asyncio.timeout(STOP_WITHIN_SECS), self._lock:
+                await self._commit(0)
+                await self.stage.close()
+        except TimeoutError:
+            _say(f"{self.shape.app}-{self.slot}: stopped without a last commit; it will read a little again")
+        os._exit(0)
+
+
+class Worker(faust.Worker):
+    """Start Faust's services, the drain task beside them, and stop our way."""
+
+    async def on_first_start(self) -> None:
+        """Start without autodiscover: the agents are those of the stage's topics (traps.md 18)."""
+        await self.default_on_first_start()
+        self._serving = asyncio.ensure_future(self.app.engine.serve())
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()
+
+    def _on_sigterm(self) -> None:
+        self._stopping = asyncio.ensure_future(self.app.engine.stop())
+
+    def _setup_logging(self) -> None:
+        quiet.configure()
+
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """Leave the process its name: the supervisor finds it by it."""
+
+
+def make_app(engine: Engine) -> App:
+    """Return the Faust app of an engine: settings as measured (traps.md 19), one agent a topic."""
+    shape = engine.shape
+    member = f"{shape.app}-{engine.slot}"
+    datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
+    datadir.mkdir(parents=True, exist_ok=True)
+    app = App(
+        shape.app,
+        broker=[f"kafka://{server}" for server in engine.bootstrap.split(",")],
+        key_serializer="raw",
+        value_serializer="raw",
+        autodiscover=False,
+        web_enabled=False,
+        datadir=datadir,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=256,
+        broker_max_poll_records=500,
+        broker_session_timeout=shape.session_secs,
+        broker_heartbeat_interval=1.0,
+        broker_rebalance_timeout=20.0,
+        broker_client_id=member,
+        consumer_group_instance_id=member,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=5000,
+    )
+    app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
+    app.engine = engine
+    for name in engine.stage.topics:
+        topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
+        app.agent(topic, name=f"{shape.app} reads {name}")(engine.ingest)
+    return app
+
+
+def run(stage: Stage, shape: Shape, *, bootstrap: str, slot: int) -> NoReturn:
+    """Run a stage until SIGTERM or the first error; ends the process."""
+    quiet.configure()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the loop's own is there
+    Engine(stage, shape, bootstrap=bootstrap, slot=slot).run()
+
+
+async def _until_available(bootstrap: str, topics: tuple[str, ...]) -> None:
+    said = -SAY_AGAIN_SECS
+    while True:
+        try:
+            await require_topics(bootstrap, topics)
+            return
+        except UnavailableError as error:
+            if time.monotonic() - said >= SAY_AGAIN_SECS:
+                said = time.monotonic()
+                _say(f"waiting: {error}")
+            await asyncio.sleep(error.retry_after_secs)
+
+
+def _message(record: faust.types.Message) -> Message:
+    return Message(
+        record.topic,
+        record.partition,
+        record.offset,
+        round(record.timestamp * 1000) * 1000,
+        record.key,
+        record.value,
+        tuple(record.headers or ()),
+    )
+
+
+def _tp(partition: Partition) -> faust.types.TP:
+    return faust.types.TP(*partition)
+
+
+def _raised_at(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+
+
+def _say(line: str) -> None:
+    print(f"wattline: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+"""How the streams read: Faust's consumer with large fetches, places of its own, and notes on its commits.
+
+Faust reads one small fetch a message at a trickle, which costs three times the CPU (traps.md 13); it
+always returns to Kafka's committed offsets after a rebalance (19a); and it commits without metadata.
+Each is mended here by overriding the one method concerned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import aiokafka
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from streams.reading import Partition
+
+logger = logging.getLogger("wattline.streams")
+
+
+class Place(NamedTuple):
+    """Say where to read on: the next offset, and the note that was committed with it ("" = none)."""
+
+    offset: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Say how large a fetch is and how long the broker waits for it to fill."""
+
+    wait_ms: int
+    min_bytes: int = 1_000_000
+
+
+class FetchThread(AIOKafkaConsumerThread):
+    """Read with large fetches; commit with notes; a commit that fails is advice lost and never a crash."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        fetching: Fetching = self.app.fetching
+        consumer._fetch_min_bytes = fetching.min_bytes
+        consumer._fetch_max_wait_ms = fetching.wait_ms
+        return consumer
+
+    async def _commit(self, offsets: Mapping[Any, Any]) -> bool:
+        mine = self.assignment()
+        places = {TopicPartition(*at): _with_note(place) for at, place in offsets.items() if at in mine}
+        try:
+            await self._ensure_consumer().commit(places)
+        except (KafkaError, IllegalStateError) as error:
+            logger.info("commit refused, the next one stands for it: %s", error)
+            return False
+        return True
+
+    async def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Place]:
+        """Return the committed place of each partition that has one."""
+        return await self.call_thread(self._committed, [TopicPartition(*at) for at in partitions])
+
+    async def _committed(self, partitions: list[TopicPartition]) -> dict[Partition, Place]:
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(partitions)
+        return {
+            (at.topic, at.partition): Place(place.offset, place.metadata or "")
+            for at, place in found.items()
+            if place.offset >= 0
+        }
+
+    def at_log_end(self, partition: Partition) -> bool:
+        """Tell whether all that the broker says it has of a partition was fetched."""
+        state = self._state(partition)
+        return state is not None and state.highwater is not None and state.position >= state.highwater
+
+    def log_end(self, partition: Partition) -> int | None:
+        """Return the end of the log by the newest fetch; None before the first."""
+        state = self._state(partition)
+        return None if state is None else state.highwater
+
+    def _state(self, partition: Partition) -> Any:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        at = TopicPartition(*partition)
+        if assignment is None or at not in assignment.tps:
+            return None
+        state = assignment.state_value(at)
+        return state if state.has_valid_position else None
+
+
+def _with_note(place: Any) -> OffsetAndMetadata:
+    if isinstance(place, Place):
+        return OffsetAndMetadata(place.offset, place.note)
+    return OffsetAndMetadata(place, "")
+
+
+class PlacedConsumer(Consumer):
+    """Return after each assignment to the places that the app names, not to what Kafka has committed."""
+
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Seek as Faust does, then to the app's own places: a seek made earlier would be undone here."""
+        await super().perform_seek()
+        assigned = {(at.topic, at.partition) for at in self.assignment()}
+        places = await self.app.place(assigned)
+        if offsets := {TopicPartition(*at): offset for at, offset in places.items()}:
+            await self.seek_wait(offsets)
+            self._read_offset.update(offsets)
+
+
+class PlacedTransport(Transport):
+    """Make consumers of ours."""
+
+    Consumer = PlacedConsumer

@@ -1,0 +1,72 @@
+"""What was read and not yet drained, and the next offset of each partition. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from schemas.message import Message
+
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+
+class Jump(NamedTuple):
+    """Say that `message` came where another offset of its partition was expected."""
+
+    message: Message
+    expected: int
+
+
+class Reading:
+    """Keep messages in the order of their logs; skip what was read, notice what is missing."""
+
+    def __init__(self) -> None:
+        self.assigned: set[Partition] = set()
+        self.next: dict[Partition, int] = {}
+        self.pending: list[Message] = []
+        self._pending_bytes = 0
+        self._jumps: list[Jump] = []
+
+    def assign(self, assigned: set[Partition], starts: Mapping[Partition, int]) -> None:
+        """Begin the partitions that are new at `starts`, keep those that return, forget the others.
+
+        A partition without a start begins wherever its first message lies.
+        """
+        for gone in self.assigned - assigned:
+            self.next.pop(gone, None)
+        for new in assigned - self.assigned:
+            if new in starts:
+                self.next[new] = starts[new]
+        self.assigned = set(assigned)
+        self.pending = [message for message in self.pending if (message.topic, message.partition) in assigned]
+        self._jumps = [jump for jump in self._jumps if (jump.message.topic, jump.message.partition) in assigned]
+        self._pending_bytes = sum(len(message.value or b"") for message in self.pending)
+
+    def is_behind(self, message: Message) -> bool:
+        """Tell whether the message lies before the next one expected of its partition."""
+        return message.offset < self.next.get((message.topic, message.partition), message.offset)
+
+    def append(self, message: Message) -> None:
+        """Take one message of an assigned partition; remember it as a jump where it is not the next one."""
+        partition = (message.topic, message.partition)
+        if partition not in self.assigned:
+            return
+        expected = self.next.get(partition, message.offset)
+        if message.offset != expected:
+            self._jumps.append(Jump(message, expected))
+        self.next[partition] = message.offset + 1
+        self.pending.append(message)
+        self._pending_bytes += len(message.value or b"")
+
+    def is_full(self, messages: int, size: int) -> bool:
+        """Tell whether more is pending than may be held in memory."""
+        return len(self.pending) > messages or self._pending_bytes > size
+
+    def take(self) -> tuple[list[Message], Jump | None]:
+        """Return and forget what is pending up to the first jump, and that jump."""
+        jump = self._jumps.pop(0) if self._jumps else None
+        end = len(self.pending) if jump is None else self.pending.index(jump.message)
+        taken, self.pending = self.pending[:end], self.pending[end:]
+        self._pending_bytes = sum(len(message.value or b"") for message in self.pending)
+        return taken, jump
