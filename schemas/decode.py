@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import polars as pl
 
 from schemas import arrow
-from schemas.json_lines import decode_json
+from schemas.json_readings import decode_readings
 from schemas.message import Message
 from schemas.place import NoPlaces, Places
 from schemas.printable import printable_bytes
@@ -18,7 +19,15 @@ JSON_TYPES = frozenset({b"", b"application/json", b"application/x-ndjson", b"app
 """Content types that are read as JSON; no header at all means JSON too."""
 
 
-def decode(topic: str, messages: Sequence[Message], registry: Places | None) -> Decoded:
+class Registry(Places, Protocol):
+    """Know paths and the levels of meters; schemas.registry.Registry does."""
+
+    @property
+    def meters(self) -> pl.DataFrame:
+        """Return (meter, level, …), one row a meter."""
+
+
+def decode(topic: str, messages: Sequence[Message], registry: Registry | None) -> Decoded:
     """Decode messages of one topic that carries a record (KeyError or ValueError for others: a fault of the caller).
 
     Frame out: the record's columns and schemas.arrow.PLACE_COLUMNS, in the order of messages and rows.
@@ -31,12 +40,22 @@ def decode(topic: str, messages: Sequence[Message], registry: Places | None) -> 
     places = NoPlaces() if registry is None else registry
     parts = [arrow.decode(entry.record, native, entry.max_decoded_bytes)] if native else []
     if lines:
-        parts.append(decode_json(entry.record, lines, places, entry.max_decoded_bytes))
+        read = decode_readings(entry.record, lines, places, entry.max_decoded_bytes)
+        parts.append(read._replace(frame=_with_levels(read.frame, registry)))
     refused = with_raw([refused_frame(refusals), *(part.refused for part in parts)], messages)
     if len(parts) == 1:
         return Decoded(parts[0].frame, refused)
     frame = pl.concat([arrow.empty(entry.record), *(part.frame for part in parts)], rechunk=True)
     return Decoded(arrow.in_message_order(frame, messages), refused)
+
+
+def _with_levels(frame: pl.DataFrame, registry: Registry | None) -> pl.DataFrame:
+    """Return the frame with the registry's level where JSON left a meter's level out; other records as they are."""
+    if registry is None or "meter" not in frame.columns or frame.is_empty():
+        return frame
+    levels = registry.meters.select("meter", _level="level")
+    joined = frame.join(levels, on="meter", how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce("level", "_level").alias("level")).drop("_level")
 
 
 def _by_format(messages: Sequence[Message]) -> tuple[list[Message], list[Message], list[Refusal]]:

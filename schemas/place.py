@@ -6,6 +6,7 @@ from typing import Protocol
 
 import xxhash
 
+from schemas.errors import RejectedRecordError
 from schemas.paths import SEGMENT_PATTERN, is_path
 from schemas.subject import SubjectKind
 
@@ -51,3 +52,19 @@ def path_error(kind: SubjectKind, path: str) -> str | None:
 def unregistered_id(path: str) -> int:
     """Return the stable negative id of a path that no registry knows: −1 − (xxh32(path) & 0x7ffffffe)."""
     return -1 - (xxhash.xxh32_intdigest(path.encode()) & 0x7FFF_FFFE)
+
+
+def id_of_place(field: str, kind: SubjectKind, sent: int | str, places: Places) -> tuple[int, str | None]:
+    """Return the id of a place sent as id or path, and the path where the registry does not know it.
+
+    Raises RejectedRecordError (`bad_path`) where it can be neither.
+    """
+    if isinstance(sent, int):
+        if not -(2**31) <= sent < 2**31:
+            said = f"{field} {str(sent)[:64]} is no id: 32 bits are allowed"
+            raise RejectedRecordError("bad_path", said, field=field, value=str(sent)[:64])
+        return sent, None
+    if wrong := path_error(kind, sent):
+        raise RejectedRecordError("bad_path", f"{field} {sent[:200]!r} {wrong}", field=field, value=sent)
+    known = places.id_of(kind, sent)
+    return (known, None) if known is not None else (unregistered_id(sent), sent)
