@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
+import polars as pl
+
+from schemas.admission_rules import EARLIEST, LATEST
+from schemas.errors import RejectedRecordError
+from schemas.json_lines import explained, numbered_lines, refuse_twice
+from schemas.message import Message
+from schemas.place import NoPlaces, Places, id_of_place
+from schemas.printable import printable_bytes
+from schemas.rejection import Refusal, refused_frame, with_raw
+from schemas.subject import SubjectKind
+from schemas.time import moment, parse_time
+from schemas.topics import BY_NAME
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """The name of a job, site, user or account: 1 to 128 characters, no control characters."""
@@ -19,6 +32,8 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with its zone; JSON carries ISO 8601, and whole µs since 1970 UTC are read too."""
 
 Workload = Literal["training", "image", "video", "interactive", "other"]
+
+_TIMES = frozenset({"submitted", "started", "ended", "time"})
 
 PathOrId = int | str
 """A place or device: a path as sent, a registry id once decoded."""
@@ -81,3 +96,125 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def encode(record: Job | Progress) -> bytes:
     """Return one record as JSON; the Kafka key of both is the job's name."""
     return msgspec.json.encode(record)
+
+
+Record = TypeVar("Record", Job, Progress)
+
+
+class Placed(NamedTuple, Generic[Record]):
+    """Carry one decoded record with the message and the line (from 0) that it stood in."""
+
+    message: Message
+    row: int
+    record: Record
+
+
+class DecodedRecords(NamedTuple, Generic[Record]):
+    """Carry the records that could be read, in the order of messages, and the refusals (frame of REJECTED)."""
+
+    records: list[Placed[Record]]
+    refused: pl.DataFrame
+
+
+def decode_jobs(messages: Sequence[Message], registry: Places | None) -> DecodedRecords[Job]:
+    """Decode `telemetry.jobs.v1`: one object or JSON lines, the message's key being the job of each.
+
+    A message without a value is a tombstone: no record and no refusal. Nothing in a message raises. Pure.
+    """
+    return _decode(Job, messages, NoPlaces() if registry is None else registry)
+
+
+def decode_progress(messages: Sequence[Message], registry: Places | None = None) -> DecodedRecords[Progress]:
+    """Decode `telemetry.progress.v1` as decode_jobs does; any key will do, and a tombstone is refused as empty."""
+    return _decode(Progress, messages, NoPlaces() if registry is None else registry)
+
+
+def _decode(kind: type[Record], messages: Sequence[Message], places: Places) -> DecodedRecords[Record]:
+    records: list[Placed[Record]] = []
+    refusals: list[Refusal] = []
+    for message in messages:
+        if message.value is None and kind is Job:
+            continue
+        for number, line in numbered_lines(message, _max_decoded_bytes(message.topic), refusals):
+            try:
+                records.append(Placed(message, number, _read(kind, message, line, places)))
+            except RejectedRecordError as error:
+                refusals.append(Refusal(message, number, error.reason, str(error), error.field, error.value))
+    return DecodedRecords(records, with_raw([refused_frame(refusals)], messages))
+
+
+def _max_decoded_bytes(topic: str) -> int:
+    return BY_NAME.get(topic, BY_NAME["telemetry.jobs.v1"]).max_decoded_bytes
+
+
+def _read(kind: type[Record], message: Message, line: bytes, places: Places) -> Record:
+    """Return one line as a record with ids in place of paths; RejectedRecordError says what is wrong with it."""
+    try:
+        sent = msgspec.json.decode(line)
+        record = msgspec.convert(_with_moments(sent, ""), kind)
+        refuse_twice(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise explained(kind.__struct_fields__, line, error) from None
+    if isinstance(record, Job):
+        _refuse_wrong_key(record, message)
+        record = _resolved(record, places)
+    return record
+
+
+def _with_moments(sent: Any, path: str) -> Any:
+    """Return decoded JSON with each time, as text or µs, made a moment; RejectedRecordError names one that is none."""
+    if isinstance(sent, list):
+        return [_with_moments(item, f"{path}[{index}]") for index, item in enumerate(sent)]
+    if not isinstance(sent, dict):
+        return sent
+    below = {key: (value, f"{path}.{key}".lstrip(".")) for key, value in sent.items()}
+    return {
+        key: _moment(name, value) if key in _TIMES and type(value) in (str, int) else _with_moments(value, name)
+        for key, (value, name) in below.items()
+    }
+
+
+def _moment(field: str, sent: str | int) -> datetime:
+    micros = parse_time(field, sent)
+    if not EARLIEST <= micros < LATEST:
+        said = f"{field} is {sent}; allowed is 2000 to 2100, as ISO 8601 with a zone or in µs since 1970 UTC"
+        raise RejectedRecordError("bad_time", said, field=field, value=str(sent))
+    return moment(micros)
+
+
+def _refuse_wrong_key(job: Job, message: Message) -> None:
+    """Raise where the key is not the job's name: the topic is compacted by it, and would lose one of two jobs."""
+    if message.key is None or message.key != job.job.encode():
+        key = "none" if message.key is None else printable_bytes(message.key)
+        said = f"the message's key is {key}; the topic is compacted by job, so {job.job!r} is asked for"
+        raise RejectedRecordError("wrong_key", said, field="job", value=key)
+
+
+def _resolved(job: Job, places: Places) -> Job:
+    """Return the job with ids and paths of its nodes and meters; RejectedRecordError where spans run backwards."""
+    _refuse_backwards("ended", job.started, job.ended)
+    allocations = []
+    for index, part in enumerate(job.allocations):
+        node, path = _place(f"allocations[{index}].node", SubjectKind.NODE, part.node, places)
+        if part.gpu_last < part.gpu_first:
+            field = f"allocations[{index}].gpu_last"
+            said = f"{field} is {part.gpu_last}; it lies below gpu_first {part.gpu_first}"
+            raise RejectedRecordError("out_of_range", said, field=field, value=str(part.gpu_last))
+        allocations.append(Allocation(node, part.gpu_first, part.gpu_last, path))
+    measured = []
+    for index, span in enumerate(job.measured):
+        meter, path = _place(f"measured[{index}].meter", SubjectKind.METER, span.meter, places)
+        _refuse_backwards(f"measured[{index}].ended", span.started, span.ended)
+        measured.append(Measured(meter, span.started, span.ended, path))
+    return msgspec.structs.replace(job, allocations=allocations, measured=measured)
+
+
+def _place(field: str, kind: SubjectKind, sent: int | str, places: Places) -> tuple[int, str | None]:
+    known, _ = id_of_place(field, kind, sent, places)
+    return known, sent if isinstance(sent, str) else places.path_of(kind, known)
+
+
+def _refuse_backwards(field: str, started: datetime | None, ended: datetime | None) -> None:
+    if started is not None and ended is not None and ended < started:
+        said = f"{field} is {ended.isoformat()}; it lies before the start {started.isoformat()}"
+        raise RejectedRecordError("bad_time", said, field=field, value=ended.isoformat())

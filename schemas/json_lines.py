@@ -113,9 +113,10 @@ def _wrong_value(path: str, line: bytes, text: str) -> RejectedRecordError:
     """Return the refusal of one field that has the wrong type, or does not fit its column."""
     value = _value_of(line, path)
     asked = text.replace("`", "")
-    reason = (
-        "out_of_range" if re.search(r"[<>]=|out of range|length|matching regex|Invalid enum", text) else "wrong_type"
-    )
+    if re.search(r"of length|matching regex", text):
+        reason = "bad_path"
+    else:
+        reason = "out_of_range" if re.search(r"[<>]=|out of range|Invalid enum", text) else "wrong_type"
     return RejectedRecordError(reason, f"{path} is {value}: {asked}", field=path[:64], value=value)
 
 

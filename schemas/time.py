@@ -28,6 +28,11 @@ def parse_time(field: str, value: int | str) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
+def moment(microseconds: int) -> datetime:
+    """Return UTC µs as a time with its zone, exactly."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
 def _bad(field: str, value: int | str, wrong: str) -> RejectedRecordError:
     asked = "ISO 8601 with a zone, as 2026-01-31T12:00:00Z, or whole µs since 1970 UTC"
     return RejectedRecordError(
