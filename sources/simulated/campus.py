@@ -1,0 +1,274 @@
+"""One second of a whole campus after the other, from a registry and a seed; no clock, no Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from schemas.gpu import GPU
+from schemas.job import Job, Progress
+from schemas.registry import Registry
+from sources.simulated.gpus import SENSOR_NOISE, boards_of
+from sources.simulated.incidents import FEED_OVERLOAD, RACK_OVER_LIMIT, SILENT_RACK, Incident, plan
+from sources.simulated.jobs import IDLE, IMAGE, INTERACTIVE, OTHER, TRAINING, VIDEO, WORKLOADS, Blocks, blocks_of
+from sources.simulated.layout import Layout, layout_of
+from sources.simulated.load import day_demand, ramp, training_load
+from sources.simulated.meters import meters_of
+from sources.simulated.progress import Output
+from sources.simulated.tree import LOSS, Flow, allowances, network_of
+from sources.simulated.truth import truth_of
+
+F32 = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MEBIBYTE = 1 << 20
+_DRIFT, _CALM = 0.012, 0.96
+"""A node's share of the demand wanders: this much a second, forgetting at this rate."""
+_SHARE_DRIFT = 0.004
+
+
+@dataclass(frozen=True)
+class Second:
+    """Hold what one second of the campus sends; `gpu` is ordered by rack, rows of a meter stand together."""
+
+    time: int
+    """The whole second since the epoch."""
+    gpu: pl.DataFrame
+    """The columns of `schemas.gpu.GPU`."""
+    power: pl.DataFrame
+    """The columns of `schemas.meter.METER`."""
+    jobs: list[Job]
+    """The records that changed; in the first second those of all running jobs."""
+    progress: list[Progress]
+
+
+class Campus:
+    """Simulate the campus of a registry from the second `start` on.
+
+    The same registry, seed, start, incidents and jitter give the same frames. With `jitter` a
+    reading is stamped up to 0.2 s after its whole second, as each collector comes round; without
+    it on the whole second.
+    """
+
+    def __init__(
+        self, registry: Registry, *, seed: int, start: int, incidents: Sequence[str] = (), jitter: bool = True
+    ) -> None:
+        draws = [np.random.Generator(np.random.SFC64(child)) for child in np.random.SeedSequence(seed).spawn(6)]
+        plant, jobs, meters, noise, wander, chance = draws
+        self.layout = layout_of(registry)
+        self.incidents = plan(incidents, self.layout, start, chance)
+        self._next, self._jitter, self._noise, self._wander = start, jitter, noise, wander
+        self._network = network_of(self.layout, plant)
+        self._meters = meters_of(self.layout, meters)
+        reserved = [incident.index for incident in self.incidents if incident.kind == RACK_OVER_LIMIT]
+        self.blocks = blocks_of(self.layout, jobs, np.array(reserved, dtype=np.int64))
+        self._fresh = self.blocks.fill(start)
+        self._boards = boards_of(self.layout, self._caps(), self._is_amd(registry), plant)
+        self._index()
+        self._node_drift = np.zeros(len(self.layout.nodes.id), dtype=np.float32)
+        self._line_drift = np.zeros(len(self.layout.lines.rack))
+        self._output = Output(self.blocks)
+
+    @property
+    def truths(self) -> list[dict[str, Any]]:
+        """Return the truth of every incident, known before it happens."""
+        return [truth_of(incident, self._incident_job(incident)) for incident in self.incidents]
+
+    def second(self, second: int) -> Second:
+        """Return the second `second`; each follows the one before, anything else raises ValueError."""
+        if second != self._next:
+            raise ValueError(f"second {second} asked for; a campus has a past, and the next second is {self._next}")
+        self._next += 1
+        jobs = self._turn_jobs(second)
+        block_load = self._block_load(second)
+        self._step_boards(second, block_load)
+        silent = self._silent(second)
+        power = self._meters.frame(second, self._flow(second), silent, self._noise, self._jitter)
+        progress = self._output.advance(second, block_load)
+        return Second(second, self._gpu_frame(second, block_load, silent), power, jobs, progress)
+
+    # -- what does not change ---------------------------------------------------------------------
+
+    def _caps(self) -> Floats:
+        racks = self.layout.racks
+        allowed = self._network.gpu_allowance(allowances(self._network))
+        share = np.clip(allowed / np.maximum(racks.nameplate_watts, 1.0), 0.2, 1.0)
+        nameplate = self.layout.slots["nameplate_watts"].fill_null(1000.0).to_numpy()
+        return np.floor(share[racks.of_gpu()] * nameplate / 5.0) * 5.0
+
+    def _is_amd(self, registry: Registry) -> NDArray[np.bool_]:
+        amd = registry.vendors.filter(pl.col("name").str.to_lowercase() == "amd")["vendor"]
+        return self.layout.slots["vendor"].is_in(amd.implode()).fill_null(False).to_numpy()
+
+    def _index(self) -> None:
+        layout, blocks = self.layout, self.blocks
+        self._gpu_rack, self._gpu_node = layout.racks.of_gpu(), layout.nodes.of_gpu()
+        self._node_block = blocks.of_node()
+        self._gpu_block = self._node_block[self._gpu_node]
+        self._block_site = np.array([blocks.site_of(block) for block in range(len(blocks))], dtype=np.int64)
+        self._zones = [ZoneInfo(name) for name in layout.time_zones]
+        self._rack_lag_ms = self._wander.uniform(20.0, 160.0, len(layout.racks.id))
+        self._unchanging = _unchanging(layout)
+
+    def _incident_job(self, incident: Incident) -> str | None:
+        site = incident.subject.partition("/")[0]
+        return f"{site}-burn-in-{incident.id}" if incident.kind == RACK_OVER_LIMIT else None
+
+    # -- one second -------------------------------------------------------------------------------
+
+    def _turn_jobs(self, second: int) -> list[Job]:
+        changed, self._fresh = self._fresh + self.blocks.advance(second), []
+        overloads = [incident for incident in self.incidents if incident.kind == RACK_OVER_LIMIT]
+        for block, incident in zip(self.blocks.reserved, sorted(overloads, key=lambda each: each.index), strict=True):
+            if incident.starts == second:
+                name = self._incident_job(incident) or incident.id
+                changed.append(self.blocks.start(int(block), OTHER, second, incident.ends, name))
+        return changed
+
+    def _block_load(self, second: int) -> Floats:
+        tenants = self.blocks.tenants
+        age = np.maximum(second - tenants.started, 0.0)
+        load = np.where(tenants.workload == OTHER, 0.7, 0.0)
+        training = training_load(
+            age, np.maximum(tenants.step, 1.0), tenants.communication, np.maximum(tenants.checkpoint, 1.0), tenants.writing
+        )
+        load = np.where(tenants.workload == TRAINING, training, load)
+        hours = self._hours(second)[self._block_site]
+        for workload in (IMAGE, VIDEO, INTERACTIVE):
+            load = np.where(tenants.workload == workload, day_demand(WORKLOADS[workload], hours), load)
+        return load * tenants.intensity * ramp(age) * (tenants.workload != IDLE)
+
+    def _hours(self, second: int) -> Floats:
+        """Return the local hour of day of each site."""
+        times = [datetime.fromtimestamp(second, UTC).astimezone(zone) for zone in self._zones]
+        return np.array([time.hour + time.minute / 60.0 + time.second / 3600.0 for time in times])
+
+    def _step_boards(self, second: int, block_load: Floats) -> None:
+        drift = self._node_drift
+        drift *= np.float32(_CALM)
+        drift += np.float32(_DRIFT) * self._wander.standard_normal(len(drift), dtype=np.float32)
+        workload = self.blocks.tenants.workload[self._node_block]
+        asynchronous = np.where((workload == TRAINING) | (workload == IDLE), np.float32(0.2), np.float32(2.0))
+        node_load = np.clip(block_load[self._node_block] * (1.0 + asynchronous * drift), 0.0, 1.0).astype(np.float32)
+        wobble = np.float32(0.006) * self._wander.standard_normal(len(self._gpu_node), dtype=np.float32)
+        self._boards.step(node_load[self._gpu_node], wobble)
+        for incident in self.incidents:
+            if incident.kind == RACK_OVER_LIMIT and incident.starts <= second:
+                self._overload(incident, incident.weight(second))
+        self._boards.settle()
+
+    def _overload(self, incident: Incident, weight: float) -> None:
+        """Drive the boards of one rack towards the power at which the rack stands at the incident's peak."""
+        racks, boards, rack = self.layout.racks, self._boards, incident.index
+        here = slice(racks.gpu_first[rack], racks.gpu_first[rack] + racks.gpu_count[rack])
+        wanted = np.full(len(racks.id), incident.peak_watts or 0.0)
+        share = min(self._network.gpu_allowance(wanted)[rack] / racks.nameplate_watts[rack], 1.1)
+        reached = share * boards.nameplate[here] * (boards.power[here] / np.mean(boards.power[here]))
+        boards.power[here] += np.float32(weight) * (reached - boards.power[here])
+        boards.demand[here] = np.maximum(boards.power[here], boards.demand[here] * np.float32(weight == 0))
+        boards.cap[here] = np.ceil(boards.nameplate[here] * (1.1 if weight > 0 else 1.0))
+
+    def _flow(self, second: int) -> Flow:
+        layout, network = self.layout, self._network
+        gpu = np.bincount(self._gpu_rack, self._boards.power, minlength=len(layout.racks.id))
+        racks = network.rack_watts(gpu, self._rest_extra(second, gpu))
+        self._line_drift = _CALM * self._line_drift + _SHARE_DRIFT * self._wander.standard_normal(len(self._line_drift))
+        share = network.line_share * np.exp(self._line_drift)
+        share /= np.bincount(layout.lines.rack, share, minlength=len(racks))[layout.lines.rack]
+        cooling = 0.16 + 0.05 * np.sin((self._hours(second) - 9.0) / 24.0 * 2.0 * np.pi)
+        return network.flow(racks, self._node_watts(racks - gpu), cooling, share, self._stray(second, racks, share))
+
+    def _rest_extra(self, second: int, gpu: Floats) -> Floats:
+        """Return what an overloaded rack's fans add where its boards alone cannot reach the peak."""
+        extra = np.zeros(len(gpu))
+        for incident in self.incidents:
+            if incident.kind == RACK_OVER_LIMIT and (weight := incident.weight(second)) > 0:
+                missing = (incident.peak_watts or 0.0) - self._network.rack_watts(gpu, extra)[incident.index]
+                extra[incident.index] = weight * max(missing, 0.0) if weight == 1.0 else 0.0
+        return extra
+
+    def _node_watts(self, rest: Floats) -> Floats:
+        nodes = self.layout.nodes
+        gpu = np.bincount(self._gpu_node, self._boards.power, minlength=len(nodes.id))
+        each = rest / np.maximum(np.bincount(nodes.rack, minlength=len(rest)), 1)
+        return np.asarray(gpu + 0.85 * each[nodes.rack])
+
+    def _stray(self, second: int, racks: Floats, share: Floats) -> Floats:
+        """Return what hangs on elements of the tree besides racks: load banks of incidents."""
+        stray = np.zeros(len(self.layout.tree.id))
+        for incident in self.incidents:
+            if incident.kind == FEED_OVERLOAD and (weight := incident.weight(second)) > 0:
+                on = self.layout.lines.feed == incident.index
+                carried = float((racks[self.layout.lines.rack[on]] * share[on]).sum())
+                wanted = (incident.peak_watts or 0.0) / (1.0 + LOSS[incident.subject_kind])
+                stray[incident.index] = weight * max(wanted - carried, 0.0)
+        return stray
+
+    def _silent(self, second: int) -> Ints:
+        silent = [incident.index for incident in self.incidents if incident.is_silent(second)]
+        return np.array(silent, dtype=np.int64)
+
+    def _gpu_frame(self, second: int, block_load: Floats, silent: Ints) -> pl.DataFrame:
+        boards, tenants, of = self._boards, self.blocks.tenants, self._gpu_block
+        busy = (tenants.workload != IDLE)[of]
+        use, encoding, decoding = _utilizations(tenants.workload, block_load)
+        spread = self._noise.standard_normal(len(of), dtype=np.float32)
+        power = np.maximum(boards.power * (1.0 + np.float32(SENSOR_NOISE) * spread), 0.0)
+        percent = np.where(busy, np.float32(0.015) * spread, np.float32(0.0))
+        frame = self._unchanging.with_columns(
+            time=pl.Series(self._times(second)),
+            power_watts=pl.Series(np.round(power, 1)),
+            power_limit_watts=pl.Series(boards.cap),
+            utilization_fraction=pl.Series(_fraction(use[of] + percent)),
+            encoder_fraction=pl.Series(_fraction(encoding[of] * (1.0 + percent))),
+            decoder_fraction=pl.Series(_fraction(decoding[of] * (1.0 + percent))),
+            memory_used_bytes=pl.Series(self._memory_used(busy)),
+            temperature_celsius=pl.Series(np.round(boards.die)),
+            memory_temperature_celsius=pl.Series(np.round(boards.memory)),
+            sm_clock_mhz=pl.Series(boards.clocks(busy)),
+            throttle_reasons=pl.Series(boards.throttle_reasons(busy)),
+            energy_joules=pl.Series(np.round(boards.energy, 3)),
+        ).select(GPU.polars)
+        return frame.filter(pl.Series(~np.isin(self._gpu_rack, silent))) if len(silent) else frame
+
+    def _memory_used(self, busy: NDArray[np.bool_]) -> Ints:
+        share = np.where(busy, self.blocks.tenants.memory_share[self._gpu_block], 0.004)
+        return (share * self._boards.memory_bytes).astype(np.int64) // _MEBIBYTE * _MEBIBYTE
+
+    def _times(self, second: int) -> NDArray[np.datetime64]:
+        stamps = np.full(len(self._rack_lag_ms), second * 1_000_000, dtype=np.int64)
+        if self._jitter:
+            wobble = np.clip(3.0 * self._noise.standard_normal(len(stamps)), -9.0, 9.0)
+            stamps += np.rint(self._rack_lag_ms + wobble).astype(np.int64) * 1000
+        return stamps[self._gpu_rack].astype("datetime64[us]")
+
+
+def _unchanging(layout: Layout) -> pl.DataFrame:
+    """Return the columns of GPU readings that are the same in every second."""
+    ids = layout.slots.select("rack", "node", "gpu", "vendor", "model")
+    return ids.with_columns(
+        instance=pl.lit(None, dtype=pl.Int16),
+        interval_seconds=pl.lit(1.0, dtype=pl.Float32),
+        averaging=pl.lit(1, dtype=pl.Int8),
+    )
+
+
+def _utilizations(workload: Ints, load: Floats) -> tuple[F32, F32, F32]:
+    """Return each block's busy share of compute, encoders and decoders."""
+    use = np.select([workload == TRAINING, workload == IDLE], [np.minimum(1.05 * load**0.35, 1.0), 0.0], load**0.6)
+    encoding = np.select([workload == VIDEO, workload == IMAGE], [0.85 * load, 0.03 * load], 0.0)
+    decoding = np.select([workload == VIDEO, workload == IMAGE], [0.45 * load, 0.06 * load], 0.0)
+    return use.astype(np.float32), encoding.astype(np.float32), decoding.astype(np.float32)
+
+
+def _fraction(values: F32) -> F32:
+    """Return fractions as boards report them: whole percents."""
+    return np.round(np.clip(values, np.float32(0.0), np.float32(1.0)), 2).astype(np.float32)
