@@ -12,24 +12,22 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.gpu import GPU
 from schemas.job import Job, Progress
 from schemas.registry import Registry
-from sources.simulated.gpus import SENSOR_NOISE, boards_of
-from sources.simulated.incidents import FEED_OVERLOAD, RACK_OVER_LIMIT, SILENT_RACK, Incident, plan
-from sources.simulated.jobs import IDLE, IMAGE, INTERACTIVE, OTHER, TRAINING, VIDEO, WORKLOADS, Blocks, blocks_of
-from sources.simulated.layout import Layout, layout_of
+from sources.simulated.gpus import boards_of
+from sources.simulated.incidents import FEED_OVERLOAD, RACK_OVER_LIMIT, Incident, plan
+from sources.simulated.jobs import IDLE, IMAGE, INTERACTIVE, OTHER, TRAINING, VIDEO, WORKLOADS, blocks_of
+from sources.simulated.layout import layout_of
 from sources.simulated.load import day_demand, ramp, training_load
 from sources.simulated.meters import meters_of
 from sources.simulated.progress import Output
+from sources.simulated.readings import Readings
 from sources.simulated.tree import LOSS, Flow, allowances, network_of
 from sources.simulated.truth import truth_of
 
-F32 = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_MEBIBYTE = 1 << 20
 _DRIFT, _CALM = 0.012, 0.96
 """A node's share of the demand wanders: this much a second, forgetting at this rate."""
 _SHARE_DRIFT = 0.004
@@ -71,10 +69,12 @@ class Campus:
         reserved = [incident.index for incident in self.incidents if incident.kind == RACK_OVER_LIMIT]
         self.blocks = blocks_of(self.layout, jobs, np.array(reserved, dtype=np.int64))
         self._fresh = self.blocks.fill(start)
-        self._boards = boards_of(self.layout, self._caps(), self._is_amd(registry), plant)
+        self._caps_in_order = self._caps()
+        self._boards = boards_of(self.layout, self._caps_in_order, self._is_amd(registry), plant)
         self._index()
         self._node_drift = np.zeros(len(self.layout.nodes.id), dtype=np.float32)
         self._line_drift = np.zeros(len(self.layout.lines.rack))
+        self._readings = Readings(self.layout, self.blocks, noise, jitter)
         self._output = Output(self.blocks)
 
     @property
@@ -93,7 +93,8 @@ class Campus:
         silent = self._silent(second)
         power = self._meters.frame(second, self._flow(second), silent, self._noise, self._jitter)
         progress = self._output.advance(second, block_load)
-        return Second(second, self._gpu_frame(second, block_load, silent), power, jobs, progress)
+        gpu = self._readings.frame(second, self._boards, block_load, silent)
+        return Second(second, gpu, power, jobs, progress)
 
     # -- what does not change ---------------------------------------------------------------------
 
@@ -112,11 +113,8 @@ class Campus:
         layout, blocks = self.layout, self.blocks
         self._gpu_rack, self._gpu_node = layout.racks.of_gpu(), layout.nodes.of_gpu()
         self._node_block = blocks.of_node()
-        self._gpu_block = self._node_block[self._gpu_node]
         self._block_site = np.array([blocks.site_of(block) for block in range(len(blocks))], dtype=np.int64)
         self._zones = [ZoneInfo(name) for name in layout.time_zones]
-        self._rack_lag_ms = self._wander.uniform(20.0, 160.0, len(layout.racks.id))
-        self._unchanging = _unchanging(layout)
 
     def _incident_job(self, incident: Incident) -> str | None:
         site = incident.subject.partition("/")[0]
@@ -138,7 +136,11 @@ class Campus:
         age = np.maximum(second - tenants.started, 0.0)
         load = np.where(tenants.workload == OTHER, 0.7, 0.0)
         training = training_load(
-            age, np.maximum(tenants.step, 1.0), tenants.communication, np.maximum(tenants.checkpoint, 1.0), tenants.writing
+            age,
+            np.maximum(tenants.step, 1.0),
+            tenants.communication,
+            np.maximum(tenants.checkpoint, 1.0),
+            tenants.writing,
         )
         load = np.where(tenants.workload == TRAINING, training, load)
         hours = self._hours(second)[self._block_site]
@@ -173,8 +175,9 @@ class Campus:
         share = min(self._network.gpu_allowance(wanted)[rack] / racks.nameplate_watts[rack], 1.1)
         reached = share * boards.nameplate[here] * (boards.power[here] / np.mean(boards.power[here]))
         boards.power[here] += np.float32(weight) * (reached - boards.power[here])
-        boards.demand[here] = np.maximum(boards.power[here], boards.demand[here] * np.float32(weight == 0))
-        boards.cap[here] = np.ceil(boards.nameplate[here] * (1.1 if weight > 0 else 1.0))
+        if weight > 0:
+            boards.demand[here] = boards.power[here]
+        boards.cap[here] = np.ceil(1.1 * boards.nameplate[here]) if weight > 0 else self._caps_in_order[here]
 
     def _flow(self, second: int) -> Flow:
         layout, network = self.layout, self._network
@@ -215,60 +218,3 @@ class Campus:
     def _silent(self, second: int) -> Ints:
         silent = [incident.index for incident in self.incidents if incident.is_silent(second)]
         return np.array(silent, dtype=np.int64)
-
-    def _gpu_frame(self, second: int, block_load: Floats, silent: Ints) -> pl.DataFrame:
-        boards, tenants, of = self._boards, self.blocks.tenants, self._gpu_block
-        busy = (tenants.workload != IDLE)[of]
-        use, encoding, decoding = _utilizations(tenants.workload, block_load)
-        spread = self._noise.standard_normal(len(of), dtype=np.float32)
-        power = np.maximum(boards.power * (1.0 + np.float32(SENSOR_NOISE) * spread), 0.0)
-        percent = np.where(busy, np.float32(0.015) * spread, np.float32(0.0))
-        frame = self._unchanging.with_columns(
-            time=pl.Series(self._times(second)),
-            power_watts=pl.Series(np.round(power, 1)),
-            power_limit_watts=pl.Series(boards.cap),
-            utilization_fraction=pl.Series(_fraction(use[of] + percent)),
-            encoder_fraction=pl.Series(_fraction(encoding[of] * (1.0 + percent))),
-            decoder_fraction=pl.Series(_fraction(decoding[of] * (1.0 + percent))),
-            memory_used_bytes=pl.Series(self._memory_used(busy)),
-            temperature_celsius=pl.Series(np.round(boards.die)),
-            memory_temperature_celsius=pl.Series(np.round(boards.memory)),
-            sm_clock_mhz=pl.Series(boards.clocks(busy)),
-            throttle_reasons=pl.Series(boards.throttle_reasons(busy)),
-            energy_joules=pl.Series(np.round(boards.energy, 3)),
-        ).select(GPU.polars)
-        return frame.filter(pl.Series(~np.isin(self._gpu_rack, silent))) if len(silent) else frame
-
-    def _memory_used(self, busy: NDArray[np.bool_]) -> Ints:
-        share = np.where(busy, self.blocks.tenants.memory_share[self._gpu_block], 0.004)
-        return (share * self._boards.memory_bytes).astype(np.int64) // _MEBIBYTE * _MEBIBYTE
-
-    def _times(self, second: int) -> NDArray[np.datetime64]:
-        stamps = np.full(len(self._rack_lag_ms), second * 1_000_000, dtype=np.int64)
-        if self._jitter:
-            wobble = np.clip(3.0 * self._noise.standard_normal(len(stamps)), -9.0, 9.0)
-            stamps += np.rint(self._rack_lag_ms + wobble).astype(np.int64) * 1000
-        return stamps[self._gpu_rack].astype("datetime64[us]")
-
-
-def _unchanging(layout: Layout) -> pl.DataFrame:
-    """Return the columns of GPU readings that are the same in every second."""
-    ids = layout.slots.select("rack", "node", "gpu", "vendor", "model")
-    return ids.with_columns(
-        instance=pl.lit(None, dtype=pl.Int16),
-        interval_seconds=pl.lit(1.0, dtype=pl.Float32),
-        averaging=pl.lit(1, dtype=pl.Int8),
-    )
-
-
-def _utilizations(workload: Ints, load: Floats) -> tuple[F32, F32, F32]:
-    """Return each block's busy share of compute, encoders and decoders."""
-    use = np.select([workload == TRAINING, workload == IDLE], [np.minimum(1.05 * load**0.35, 1.0), 0.0], load**0.6)
-    encoding = np.select([workload == VIDEO, workload == IMAGE], [0.85 * load, 0.03 * load], 0.0)
-    decoding = np.select([workload == VIDEO, workload == IMAGE], [0.45 * load, 0.06 * load], 0.0)
-    return use.astype(np.float32), encoding.astype(np.float32), decoding.astype(np.float32)
-
-
-def _fraction(values: F32) -> F32:
-    """Return fractions as boards report them: whole percents."""
-    return np.round(np.clip(values, np.float32(0.0), np.float32(1.0)), 2).astype(np.float32)

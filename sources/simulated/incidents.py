@@ -58,12 +58,16 @@ def plan(kinds: Sequence[str], layout: Layout, start: int, rng: np.random.Genera
     Raises ConfigurationError where the facility has nothing that an incident of the kind could strike.
     """
     racks = rng.permutation(np.flatnonzero(layout.racks.gpu_count == layout.racks.gpu_count.max(initial=0)))
-    feeds = rng.permutation(np.flatnonzero(np.isfinite(layout.tree.limit_watts) & (layout.tree.kind == SubjectKind.FEED)))
+    feeds = rng.permutation(
+        np.flatnonzero(np.isfinite(layout.tree.limit_watts) & (layout.tree.kind == SubjectKind.FEED))
+    )
     planned = []
     for number, kind in enumerate(dict.fromkeys(kinds), start=1):
         pool = feeds if kind == FEED_OVERLOAD else racks
         if number > len(pool):
-            raise ConfigurationError(f"incident {kind}: the facility has no {_NEEDS[kind]}; leave out --incident {kind}")
+            raise ConfigurationError(
+                f"incident {kind}: the facility has no {_NEEDS[kind]}; leave out --incident {kind}"
+            )
         planned.append(_INCIDENTS[kind](f"incident-{number}", int(pool[number - 1]), layout, start))
     return planned
 

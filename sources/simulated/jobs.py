@@ -24,7 +24,7 @@ WORKLOADS = ("training", "image", "video", "interactive", "other", "idle")
 TRAINING, IMAGE, VIDEO, INTERACTIVE, OTHER, IDLE = range(6)
 
 _SHARES = (0.46, 0.13, 0.11, 0.15, 0.08, 0.07)
-_NODES_MEDIAN = {TRAINING: 48, IMAGE: 6, VIDEO: 6, INTERACTIVE: 8, OTHER: 4, IDLE: 4}
+_NODES_MEDIAN = {TRAINING: 72, IMAGE: 16, VIDEO: 16, INTERACTIVE: 24, OTHER: 8, IDLE: 12}
 _NODES_MOST = {TRAINING: 0.12, IMAGE: 0.03, VIDEO: 0.03, INTERACTIVE: 0.04, OTHER: 0.02, IDLE: 0.02}
 _HOURS_MEDIAN = {TRAINING: 30.0, IMAGE: 60.0, VIDEO: 4.0, INTERACTIVE: 90.0, OTHER: 1.5, IDLE: 1.0}
 _USERS = ("aisha", "omar", "layla", "yusuf", "mei", "jonas", "priya", "tomas", "noura", "khalid", "sofia", "daniel")
@@ -52,9 +52,7 @@ class Tenants:
     def none(cls, blocks: int) -> Tenants:
         """Return blocks without a tenant, ready at once for the first."""
         zeros = np.zeros(blocks)
-        return cls(
-            np.full(blocks, IDLE), *(zeros.copy() for _ in range(8)), number=np.zeros(blocks, dtype=np.int64)
-        )
+        return cls(np.full(blocks, IDLE), *(zeros.copy() for _ in range(8)), number=np.zeros(blocks, dtype=np.int64))
 
 
 @dataclass

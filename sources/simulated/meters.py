@@ -50,7 +50,9 @@ class Meters:
     def __len__(self) -> int:
         return len(self.meter)
 
-    def frame(self, second: int, flow: Flow, silent_racks: Ints, rng: np.random.Generator, jitter: bool) -> pl.DataFrame:
+    def frame(
+        self, second: int, flow: Flow, silent_racks: Ints, rng: np.random.Generator, jitter: bool
+    ) -> pl.DataFrame:
         """Return the readings of one second and let every counter run on.
 
         **Frame** out: the columns of `schemas.meter.METER`; rows of one meter stand together.

@@ -61,9 +61,7 @@ class Network:
         slope = 1.0 + self.rest_watts * (1 - REST_AT_IDLE) / nameplate
         return np.maximum((rack_watts - self.rest_watts * REST_AT_IDLE) / slope, 0.0)
 
-    def flow(
-        self, racks: Floats, nodes: Floats, cooling_share: Floats, line_share: Floats, stray: Floats
-    ) -> Flow:
+    def flow(self, racks: Floats, nodes: Floats, cooling_share: Floats, line_share: Floats, stray: Floats) -> Flow:
         """Return what every line and every element of the tree carries.
 
         `cooling_share` is each site's cooling per watt of IT, `stray` what hangs on an element of
