@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -66,10 +66,7 @@ class Publisher:
 
         **Frame** in: the columns of `schemas.gpu.GPU`; columns that are missing travel as null.
         """
-        sent = 0
-        for (rack,), rows in frame.group_by("rack", maintain_order=True):
-            sent += await self._native("telemetry.gpu.v1", GPU, rows, self._rack_key(rack))
-        return sent
+        return await self._native("telemetry.gpu.v1", GPU, _wire(GPU, frame), frame["rack"], self._rack_key)
 
     async def power(self, frame: pl.DataFrame, group: str | None = None) -> int:
         """Send meter readings, one meter group a message; return the number of messages.
@@ -78,14 +75,8 @@ class Publisher:
         `group` names the collector whose readings these are and becomes the key of them all;
         without it the registry's site/hall/row of each meter is its group.
         """
-        if group is not None:
-            return await self._native("telemetry.power.v1", METER, frame, group)
-        grouped = frame.join(self._meter_groups, on="meter", how="left", maintain_order="left")
-        grouped = grouped.with_columns(pl.col("_group").fill_null(UNREGISTERED))
-        sent = 0
-        for (key,), rows in grouped.group_by("_group", maintain_order=True):
-            sent += await self._native("telemetry.power.v1", METER, rows, str(key))
-        return sent
+        keys = self._groups(frame) if group is None else pl.repeat(group, len(frame), dtype=pl.String, eager=True)
+        return await self._native("telemetry.power.v1", METER, _wire(METER, frame), keys, str)
 
     async def jobs(self, jobs: Iterable[Job]) -> int:
         """Send job records, one a message, keyed by the job; a later record amends an earlier one."""
@@ -101,10 +92,15 @@ class Publisher:
             await asyncio.wait(self._pending)
         self._raise_failure()
 
-    async def _native(self, topic: str, record: Record, frame: pl.DataFrame, key: str) -> int:
+    async def _native(
+        self, topic: str, record: Record, wire: pl.DataFrame, keys: pl.Series, name: Callable[[object], str]
+    ) -> int:
+        """Send the rows of each key together; one encoding of all is sliced, so that many keys cost little."""
         sent = 0
-        for rows in _wire(record, frame).iter_slices(ROWS_PER_MESSAGE):
-            await self._send(topic, arrow.encode(record, rows), key, arrow.headers(record), len(rows))
+        wire, runs = _runs(wire, keys)
+        slices = arrow.encode_slices(record, wire, [length for _, length in runs])
+        for (key, length), value in zip(runs, slices, strict=True):
+            await self._send(topic, value, name(key), arrow.headers(record), length)
             sent += 1
         return sent
 
@@ -135,6 +131,10 @@ class Publisher:
             failure, self._failure = self._failure, None
             raise failure
 
+    def _groups(self, frame: pl.DataFrame) -> pl.Series:
+        grouped = frame.select("meter").join(self._meter_groups, on="meter", how="left", maintain_order="left")
+        return grouped["_group"].fill_null(UNREGISTERED)
+
     def _rack_key(self, rack: object) -> str:
         path = self._registry.path_of(SubjectKind.RACK, int(str(rack))) if self._registry is not None else None
         return path or str(rack)
@@ -154,3 +154,16 @@ def _wire(record: Record, frame: pl.DataFrame) -> pl.DataFrame:
         for name, dtype in record.polars.items()
     ]
     return frame.select(columns)
+
+
+def _runs(wire: pl.DataFrame, keys: pl.Series) -> tuple[pl.DataFrame, list[tuple[object, int]]]:
+    """Return the rows by key, in their order within each, and (key, number of rows) a message."""
+    if not keys.is_sorted():
+        ordered = wire.with_columns(_key=keys).sort("_key", maintain_order=True)
+        wire, keys = ordered.drop("_key"), ordered["_key"]
+    runs = keys.rle().struct.unnest()
+    return wire, [
+        (key, min(ROWS_PER_MESSAGE, length - first))
+        for length, key in runs.select("len", "value").iter_rows()
+        for first in range(0, length, ROWS_PER_MESSAGE)
+    ]
