@@ -10,198 +10,286 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from schemas import metering, numbering
+from schemas.errors import ConfigurationError
+from schemas.facility import Facility
+from schemas.site_frames import (
+    FEED_RACKS,
+    FEEDS,
+    FRAMES,
+    LIMITS,
+    METERS,
+    MODELS,
+    NODE_RANGES,
+    PLACES,
+    POWER,
+    RACKS,
+    RETIRED,
+    SITE,
+    VENDORS,
+    Schema,
+    SiteFrames,
+)
 from schemas.subject import SubjectKind
 
-if TYPE_CHECKING:
-    from schemas.facility import Facility
+__all__ = [
+    "FEEDS",
+    "FEED_RACKS",
+    "LIMITS",
+    "METERS",
+    "MODELS",
+    "NODE_RANGES",
+    "PLACES",
+    "POWER",
+    "RACKS",
+    "RETIRED",
+    "SITES",
+    "SLOTS",
+    "SUMS",
+    "VENDORS",
+    "Registry",
+    "assign",
+]
 
-Schema = dict[str, pl.DataType | type[pl.DataType]]
+EPOCH = datetime(1970, 1, 1)
 
-_ID = pl.Int32
-_KIND = pl.Int8
-
-SITES: Schema = {
-    "site": _ID,
-    "path": pl.String,
-    "version": pl.Int32,
-    "effective_from": pl.Datetime("us"),
-    "time_zone": pl.String,
-    "budget_watts": pl.Float64,
-    "contract_watts": pl.Float64,
-    "contract_interval_secs": pl.Int32,
-    "grid_carbon_grams_per_kwh": pl.Float64,
-}
-PLACES: Schema = {
-    "kind": _KIND,
-    "id": _ID,
-    "path": pl.String,
-    "parent_kind": _KIND,
-    "parent": _ID,
-    "site": _ID,
-    "name_en": pl.String,
-    "name_ar": pl.String,
-}
-POWER: Schema = {
-    "kind": _KIND,
-    "id": _ID,
-    "path": pl.String,
-    "parent_kind": _KIND,
-    "parent": _ID,
-    "site": _ID,
-}
-RACKS: Schema = {
-    "rack": _ID,
-    "path": pl.String,
-    "row": _ID,
-    "hall": _ID,
-    "site": _ID,
-    "type": pl.String,
-    "nodes": pl.Int32,
-    "gpus": pl.Int32,
-    "nameplate_watts": pl.Float64,
-    "budget_watts": pl.Float64,
-    "rest_watts": pl.Float64,
-}
-NODE_RANGES: Schema = {
-    "rack": _ID,
-    "first_node": _ID,
-    "first_number": pl.Int32,
-    "count": pl.Int32,
-    "gpus": pl.Int32,
-    "nameplate_watts": pl.Float64,
-    "vendor": pl.Int16,
-    "model": pl.Int16,
-}
+SITES: Schema = {**SITE, "version": pl.Int32, "effective_from": pl.Datetime("us")}
 SLOTS: Schema = {
-    "rack": _ID,
-    "node": _ID,
+    "rack": pl.Int32,
+    "node": pl.Int32,
     "gpu": pl.Int32,
     "nameplate_watts": pl.Float64,
     "vendor": pl.Int16,
     "model": pl.Int16,
 }
-METERS: Schema = {
-    "meter": _ID,
-    "path": pl.String,
-    "level": pl.Int8,
-    "subject_kind": _KIND,
-    "subject": _ID,
-    "interval_seconds": pl.Float64,
-    "side": pl.String,
-    "feed": _ID,
-}
-FEEDS: Schema = {
-    "feed": _ID,
-    "path": pl.String,
-    "twin": _ID,
-    "side": pl.String,
-    "rated_amps": pl.Float64,
-    "voltage_volts": pl.Float64,
-    "phases": pl.Int8,
-    "power_factor": pl.Float64,
-    "usable_fraction": pl.Float64,
-    "curve": pl.String,
-}
-FEED_RACKS: Schema = {"feed": _ID, "rack": _ID, "side": pl.String}
-LIMITS: Schema = {"kind": _KIND, "id": _ID, "limit": pl.String, "watts": pl.Float64}
-VENDORS: Schema = {"vendor": pl.Int16, "name": pl.String}
-MODELS: Schema = {"model": pl.Int16, "vendor": pl.Int16, "name": pl.String}
-RETIRED: Schema = {"kind": _KIND, "id": _ID, "path": pl.String}
-SUMS: Schema = {"subject_kind": _KIND, "subject": _ID, "meter": _ID, "basis": pl.Int8}
+SUMS = metering.SUMS
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Hold one version of the facility of all sites; frames are never changed, only replaced.
+    """Hold the facility of all sites in force; frames are never changed, only replaced.
 
-    `version` and `effective_from` are the newest of any site (each site's own stand in `sites`);
-    `effective_from` is a whole second, UTC, without zone.
+    `parts` is one SiteFrames a site, ordered by site; every frame below is made of them once, when asked for.
     """
 
-    version: int
-    effective_from: datetime
-    sites: pl.DataFrame
-    """SITES: one row a site; a null is a limit or a factor that nobody set."""
-    structure: pl.DataFrame
-    """PLACES of sites, halls, rows and racks, without nodes."""
-    node_ranges: pl.DataFrame
-    """NODE_RANGES: runs of nodes of one rack with consecutive ids and numbers."""
-    racks: pl.DataFrame
-    """RACKS: one row a rack; `budget_watts` null = no budget of its own, `rest_watts` null = not modelled."""
-    power: pl.DataFrame
-    """POWER: feed → panel → ups_group → utility; a utility has no parent (null)."""
-    meters: pl.DataFrame
-    """METERS: what each measures; `feed` and `side` say where a rack_input hangs, else null."""
-    feeds: pl.DataFrame
-    """FEEDS: `twin` null = no twin."""
-    feed_racks: pl.DataFrame
-    """FEED_RACKS: which rack hangs on which feed, by side."""
-    limits: pl.DataFrame
-    """LIMITS: `limit` is budget, nameplate, contract, rated or usable; no row = no such limit."""
-    vendors: pl.DataFrame
-    """VENDORS."""
-    models: pl.DataFrame
-    """MODELS."""
-    retired: pl.DataFrame
-    """RETIRED: paths no longer in force, with the id that nothing else will get."""
+    parts: tuple[SiteFrames, ...]
+
+    @property
+    def version(self) -> int:
+        """Return the newest version of any site."""
+        return max((part.version for part in self.parts), default=0)
+
+    @property
+    def effective_from(self) -> datetime:
+        """Return the whole second, UTC without zone, from which the newest version is in force."""
+        newest = max(self.parts, key=lambda part: part.version, default=None)
+        return newest.effective_from if newest else EPOCH
+
+    @cached_property
+    def sites(self) -> pl.DataFrame:
+        """Return SITES: one row a site; a null is a limit or a factor that nobody set."""
+        stamped = [
+            part.frames["site"].with_columns(
+                version=pl.lit(part.version, pl.Int32), effective_from=pl.lit(part.effective_from, pl.Datetime("us"))
+            )
+            for part in self.parts
+        ]
+        return pl.concat([pl.DataFrame(schema=SITES), *stamped])
+
+    @cached_property
+    def structure(self) -> pl.DataFrame:
+        """Return PLACES of sites, halls, rows and racks, without nodes."""
+        return self._together("structure")
+
+    @cached_property
+    def racks(self) -> pl.DataFrame:
+        """Return RACKS: `budget_watts` null = no budget of its own, `rest_watts` null = not modelled."""
+        return self._together("racks")
+
+    @cached_property
+    def power(self) -> pl.DataFrame:
+        """Return POWER: feed → panel → ups_group → utility; a utility has no parent (null)."""
+        return self._together("power")
+
+    @cached_property
+    def meters(self) -> pl.DataFrame:
+        """Return METERS: what each measures; `feed` and `side` say where a rack_input hangs, else null."""
+        return self._together("meters")
+
+    @cached_property
+    def feeds(self) -> pl.DataFrame:
+        """Return FEEDS: `twin` null = no twin."""
+        return self._together("feeds")
+
+    @cached_property
+    def feed_racks(self) -> pl.DataFrame:
+        """Return FEED_RACKS: which rack hangs on which feed, by side."""
+        return self._together("feed_racks")
+
+    @cached_property
+    def limits(self) -> pl.DataFrame:
+        """Return LIMITS: `limit` is budget, nameplate, contract, rated or usable; no row = no such limit."""
+        return self._together("limits")
+
+    @cached_property
+    def vendors(self) -> pl.DataFrame:
+        """Return VENDORS, ordered by id."""
+        return self._together("vendors").unique().sort("vendor")
+
+    @cached_property
+    def models(self) -> pl.DataFrame:
+        """Return MODELS, ordered by id."""
+        return self._together("models").unique().sort("model")
+
+    @cached_property
+    def retired(self) -> pl.DataFrame:
+        """Return RETIRED: paths no longer in force, with the id that nothing else will get."""
+        return self._together("retired")
+
+    @cached_property
+    def nodes(self) -> pl.DataFrame:
+        """Return frame (rack, node, path, gpus, nameplate_watts of a GPU, vendor, model), ordered by (rack, node)."""
+        racks = self.racks.select("rack", "site", rack_path="path")
+        spread = self._together("node_ranges").with_columns(step=pl.int_ranges(pl.col("count"), dtype=pl.Int32))
+        numbered_nodes = spread.explode("step").join(racks, on="rack", how="inner")
+        number = (pl.col("first_number") + pl.col("step")).cast(pl.String).str.zfill(2)
+        return numbered_nodes.select(
+            "rack",
+            node=pl.col("first_node") + pl.col("step"),
+            path=pl.col("rack_path") + "/n" + number,
+            name=pl.lit("n") + number,
+            gpus="gpus",
+            nameplate_watts="nameplate_watts",
+            vendor="vendor",
+            model="model",
+            site="site",
+        ).sort("rack", "node")
 
     @cached_property
     def places(self) -> pl.DataFrame:
         """Return PLACES: site, hall, row, rack and node; the parent of a site is null."""
-        raise NotImplementedError
+        nodes = self.nodes.select(
+            kind=pl.lit(SubjectKind.NODE, pl.Int8),
+            id="node",
+            path="path",
+            parent_kind=pl.lit(SubjectKind.RACK, pl.Int8),
+            parent="rack",
+            site="site",
+            name_en="name",
+            name_ar=pl.lit(None, pl.String),
+        )
+        return pl.concat([self.structure, nodes])
 
     @cached_property
     def slots(self) -> pl.DataFrame:
         """Return SLOTS: one row a GPU, ordered by (rack, node, gpu)."""
-        raise NotImplementedError
+        with_gpus = self.nodes.filter(pl.col("gpus") > 0).with_columns(
+            gpu=pl.int_ranges(pl.col("gpus"), dtype=pl.Int32)
+        )
+        return with_gpus.explode("gpu").select(*SLOTS)
 
     @cached_property
     def sums(self) -> pl.DataFrame:
         """Return SUMS: the meters whose sum is a subject's power (rack, node, feed, panel, ups_group, site).
 
-        `basis` 1 = its own meters, 2 = derived from the rack inputs on a feed. The levels never mix: a rack
-        has its rack inputs, else its shelves, else the meters of its nodes if every node has one.
-        A subject without rows is not metered: a rack is then the sum of its GPUs.
+        `basis` 1 = its own meters, 2 = derived: a feed from the rack inputs on it, a panel from its feeds, a
+        UPS group from its panels, a rack from its nodes. A rack has its rack inputs, else its shelves, else its
+        nodes' meters if every node has one. A subject without rows is not metered, or not wholly.
         """
-        raise NotImplementedError
+        return metering.sums(self.meters, self.nodes.select("node", "rack"), self.feed_racks, self.power)
 
     def id_of(self, kind: SubjectKind, path: str) -> int | None:
         """Return the id of a path in force, or None."""
-        raise NotImplementedError
+        return self.ids(kind).get(path)
 
     def path_of(self, kind: SubjectKind, subject: int) -> str | None:
         """Return the path of a subject, retired ones too, or None."""
-        raise NotImplementedError
+        return self._path_by_kind.get(kind, {}).get(subject)
 
     def ids(self, kind: SubjectKind) -> Mapping[str, int]:
         """Return path → id of everything of a kind in force (METER too)."""
-        raise NotImplementedError
+        return self._id_by_kind.get(kind, {})
 
     def paths(self, kind: SubjectKind) -> pl.DataFrame:
-        """Return frame (id i32, path str) of a kind in force, ordered by id, for vectorised joins."""
-        raise NotImplementedError
+        """Return frame (id i32, path str) of a kind in force, ordered by id, for joins of columns."""
+        return self._subjects.filter(pl.col("kind") == kind).select("id", "path").sort("id")
 
     def to_json(self) -> dict[str, bytes]:
         """Return the value on `facility.v1` of each site, by the site's path, which is the message's key."""
-        raise NotImplementedError
+        return {part.site: part.to_json() for part in self.parts}
 
     @classmethod
     def from_json(cls, values: Iterable[bytes]) -> Registry:
-        """Read the newest value of each site together.
+        """Read values of `facility.v1` together, of each site the greatest version.
 
-        Raises ConfigurationError where a value is not a facility or two sites claim one id.
+        Raises ConfigurationError where a value is not a facility, or where two sites claim one id.
         """
-        raise NotImplementedError
+        return cls.of(SiteFrames.from_json(value) for value in values)
+
+    @classmethod
+    def of(cls, parts: Iterable[SiteFrames]) -> Registry:
+        """Put sites together, of each the greatest version; raise ConfigurationError where ids collide."""
+        newest: dict[str, SiteFrames] = {}
+        for part in parts:
+            if part.site not in newest or part.version >= newest[part.site].version:
+                newest[part.site] = part
+        registry = cls(tuple(newest[site] for site in sorted(newest)))
+        registry._refuse_collisions()
+        return registry
+
+    def _together(self, name: str) -> pl.DataFrame:
+        return pl.concat([pl.DataFrame(schema=FRAMES[name]), *(part.frames[name] for part in self.parts)])
+
+    def _refuse_collisions(self) -> None:
+        ever = pl.concat([self._subjects, self.retired.select("kind", "id", "path")])
+        double = ever.filter(pl.struct("kind", "id").is_duplicated())
+        if not double.is_empty():
+            raise ConfigurationError(
+                f"facility.v1: one id was given to {double['path'][0]} and to {double['path'][1]}; two files were "
+                "published at the same time without reading each other; publish them again, one after the other"
+            )
+
+    @cached_property
+    def _subjects(self) -> pl.DataFrame:
+        meters = self.meters.select(kind=pl.lit(SubjectKind.METER, pl.Int8), id="meter", path="path")
+        return pl.concat([self.places.select("kind", "id", "path"), self.power.select("kind", "id", "path"), meters])
+
+    @cached_property
+    def _id_by_kind(self) -> dict[int, dict[str, int]]:
+        by_kind = self._subjects.partition_by("kind", as_dict=True)
+        return {kind: dict(zip(frame["path"], frame["id"], strict=True)) for (kind,), frame in by_kind.items()}
+
+    @cached_property
+    def _path_by_kind(self) -> dict[int, dict[int, str]]:
+        ever = pl.concat([self.retired, self._subjects]).partition_by("kind", as_dict=True)
+        return {kind: dict(zip(frame["id"], frame["path"], strict=True)) for (kind,), frame in ever.items()}
 
 
 def assign(facility: Facility, previous: Registry | None = None, *, effective_from: datetime | None = None) -> Registry:
     """Give every path of `facility` its id: the one it had in `previous`, else the next one free.
 
-    Sites of `previous` that `facility` does not name stay as they are. Pure but for `effective_from`, which
-    is the epoch where it is not given.
+    Sites of `previous` that `facility` does not name stay as they are, and a site in which nothing changed
+    keeps its version; the others get the next. Pure; `effective_from` is the epoch where it is not given.
     """
-    raise NotImplementedError
+    previous = previous or Registry(())
+    parts = {part.site: part for part in previous.parts}
+    moment = (effective_from or EPOCH).replace(microsecond=0)
+    for site, frames in numbering.number(facility, _known(previous)).items():
+        part = SiteFrames(site, previous.version + 1, moment, frames)
+        if site not in parts or not part.is_same_facility(parts[site]):
+            parts[site] = part
+    return Registry.of(parts.values())
+
+
+def _known(previous: Registry) -> numbering.Known:
+    retired = {kind: frame for (kind,), frame in previous.retired.partition_by("kind", as_dict=True).items()}
+    subjects = {kind: dict(previous.ids(kind)) for kind in SubjectKind}
+    for kind, frame in retired.items():
+        subjects[SubjectKind(kind)] |= dict(zip(frame["path"], frame["id"], strict=True))
+    vendors = dict(zip(previous.vendors["name"], previous.vendors["vendor"], strict=True))
+    models = previous.models.join(previous.vendors.rename({"name": "vendor_name"}), on="vendor")
+    keys = models.select(pl.col("vendor_name") + "\t" + pl.col("name")).to_series()
+    return numbering.Known(subjects, vendors, dict(zip(keys, models["model"], strict=True)))

@@ -1,45 +1,28 @@
-"""Rules: what counts as a breach, for whom, for how long; structured keys, no expression strings."""
+"""Rules: read them, and spread them over the subjects of a registry as one frame."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.paths import Glob, Segment
+from schemas import toml
+from schemas.facility import load
+from schemas.findings import refuse
+from schemas.metering import MEASURED
+from schemas.paths import PathIndex
+from schemas.registry import Registry
+from schemas.rule import LIMITS, Rule
+from schemas.site_frames import Schema
 from schemas.subject import SubjectKind
 
-if TYPE_CHECKING:
-    from schemas.registry import Registry
+__all__ = ["RESOLVED", "Rule", "RulesFile", "default_rules", "load_rules", "resolve"]
 
-Scope = Literal["rack", "feed", "row", "hall", "site", "node", "panel", "ups_group"]
-Metric = Literal["power_watts", "current_amps"]
-Limit = Literal["budget", "nameplate", "contract", "rated", "usable"]
-Severity = Literal["info", "warning", "critical"]
-
-Watts = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
-Amps = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-
-PLACEHOLDERS: dict[Scope, tuple[str, ...]] = {
-    "site": ("site",),
-    "hall": ("site", "hall"),
-    "row": ("site", "hall", "row"),
-    "rack": ("site", "hall", "row", "rack"),
-    "node": ("site", "hall", "row", "rack", "node"),
-    "feed": ("site", "feed"),
-    "panel": ("site", "panel"),
-    "ups_group": ("site", "ups_group"),
-}
-"""Names of places that the words of a rule of this scope may use; VALUES may stand in any."""
-
-VALUES: tuple[str, ...] = ("subject", "value", "threshold", "limit", "fraction", "since", "rule", "severity")
-"""Placeholders that every rule may use."""
-
-RESOLVED: dict[str, pl.DataType | type[pl.DataType]] = {
+RESOLVED: Schema = {
     "rule": pl.Int32,
     "subject_kind": pl.Int8,
     "subject": pl.Int32,
@@ -56,42 +39,17 @@ RESOLVED: dict[str, pl.DataType | type[pl.DataType]] = {
     "severity": pl.String,
 }
 
+_READ_AT_ONCE = (SubjectKind.RACK, SubjectKind.NODE, SubjectKind.FEED)
+_NEEDS_METERS = (SubjectKind.NODE, SubjectKind.FEED, SubjectKind.PANEL, SubjectKind.UPS_GROUP)
 
-class Rule(BaseModel):
-    """State one condition on every subject of a scope.
 
-    Exactly one of `above_watts`, `above_fraction_of_limit`, `above_amps`, `below_watts` is given. It fires
-    strictly above (below) the threshold and clears when the value is no longer above (below) the clear level,
-    which is the threshold itself where none is given.
-    """
+class RulesFile(BaseModel):
+    """Hold a file that carries rules only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    id: Segment
-    scope: Scope
-    severity: Severity
-    summary: Annotated[str, Field(min_length=1, max_length=400)]
-    summary_ar: Annotated[str, Field(min_length=1, max_length=400)] | None = None
-    metric: Metric = "power_watts"
-    subjects: Annotated[tuple[Glob, ...], Field(strict=False, min_length=1)] | None = None
-    limit: Limit | None = None
-    above_watts: Watts | None = None
-    above_fraction_of_limit: Fraction | None = None
-    above_amps: Amps | None = None
-    below_watts: Watts | None = None
-    clear_below_watts: Watts | None = None
-    clear_below_fraction_of_limit: Fraction | None = None
-    clear_below_amps: Amps | None = None
-    clear_above_watts: Watts | None = None
-    for_secs: Seconds = 0.0
-    keep_firing_secs: Seconds = 0.0
-    no_data: Literal["unknown", "breach", "ok"] = "unknown"
-    no_data_after_secs: Annotated[float, Field(gt=0, le=86_400)] = 60.0
-
-    @property
-    def kind(self) -> SubjectKind:
-        """Return the kind of subject that the rule is about."""
-        return SubjectKind[self.scope.upper()]
+    schema_version: Literal[1] = 1
+    rules: Annotated[tuple[Rule, ...], Field(strict=False)]
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
@@ -99,20 +57,92 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
 
     Raises ConfigurationError with every error of the file at once.
     """
-    raise NotImplementedError
+    raw = toml.read(path)
+    if "sites" in raw:
+        return load(path).rules or default_rules()
+    file, findings = toml.validate(RulesFile, raw, str(path))
+    names = [rule.id for rule in file.rules] if file else []
+    refuse([*findings, *toml.duplicates(names, "rules", str(path))])
+    return file.rules if file else ()
 
 
 def default_rules() -> tuple[Rule, ...]:
     """Return the rules of schemas/default_rules.toml."""
-    raise NotImplementedError
+    with resources.as_file(resources.files("schemas") / "default_rules.toml") as path:
+        return load_rules(path)
 
 
-def resolve(rules: tuple[Rule, ...], registry: Registry) -> pl.DataFrame:
+def resolve(rules: Sequence[Rule], registry: Registry) -> pl.DataFrame:
     """Spread rules over the subjects of a registry: one row a (rule, subject), columns RESOLVED.
 
     `rule` is the index in `rules`; `input` is "reading" (evaluate on telemetry.power.v1 at the moment of the
     reading) or "partial"; `threshold`, `clear` and `limit` are in the unit of `metric` (W or A), `fires` is
-    "above" or "below"; `limit` is null where the subject has none and the rule needs none. A subject
-    without the limit that a rule refers to, or without the measurement it needs, has no row.
+    "above" or "below"; `limit` is null where the subject has none and the rule needs none. A subject without
+    the limit that a rule refers to, or without the meters that it needs, has no row. Ordered by (rule, subject).
     """
-    raise NotImplementedError
+    rows = [_resolve(index, rule, registry) for index, rule in enumerate(rules)]
+    return pl.concat([pl.DataFrame(schema=RESOLVED), *rows])
+
+
+def _resolve(index: int, rule: Rule, registry: Registry) -> pl.DataFrame:
+    found = _with_input(rule, registry, _subjects(rule, registry))
+    found = found.join(_limits(rule, registry), on="subject", how="left")
+    factor = pl.lit(1.0)
+    if rule.condition == "above_fraction_of_limit":
+        factor = pl.col("limit")
+        found = found.filter(pl.col("limit").is_not_null())
+    return found.sort("subject").select(
+        rule=pl.lit(index, pl.Int32),
+        subject_kind=pl.lit(rule.kind, pl.Int8),
+        subject="subject",
+        input="input",
+        metric=pl.lit(rule.metric),
+        fires=pl.lit(rule.fires),
+        threshold=rule.threshold * factor,
+        clear=rule.clear * factor,
+        limit="limit",
+        for_us=pl.lit(round(rule.for_secs * 1_000_000), pl.Int64),
+        keep_us=pl.lit(round(rule.keep_firing_secs * 1_000_000), pl.Int64),
+        no_data=pl.lit(rule.no_data),
+        no_data_after_us=pl.lit(round(rule.no_data_after_secs * 1_000_000), pl.Int64),
+        severity=pl.lit(rule.severity),
+    )
+
+
+def _subjects(rule: Rule, registry: Registry) -> pl.DataFrame:
+    """Return frame (subject, path) of what the rule's scope and globs name."""
+    paths = registry.paths(rule.kind).select("path", subject="id")
+    if rule.subjects is None:
+        return paths
+    index = PathIndex(paths["path"])
+    named = [path for glob in rule.subjects for path in index.matching(glob)]
+    return paths.filter(pl.col("path").is_in(named))
+
+
+def _with_input(rule: Rule, registry: Registry, subjects: pl.DataFrame) -> pl.DataFrame:
+    """Add `input`, and leave out what nothing measures."""
+    metered = registry.sums.filter(pl.col("subject_kind") == rule.kind).group_by("subject").agg(pl.col("basis").max())
+    found = subjects.join(metered, on="subject", how="left")
+    own = pl.col("basis").eq_missing(MEASURED)
+    if rule.metric == "current_amps":
+        found = found.filter(own)
+    elif rule.kind in _NEEDS_METERS:
+        found = found.filter(pl.col("basis").is_not_null())
+    elif rule.kind == SubjectKind.RACK:
+        with_gpus = registry.racks.filter(pl.col("gpus") > 0)["rack"]
+        found = found.filter(pl.col("basis").is_not_null() | pl.col("subject").is_in(with_gpus.implode()))
+    at_once = own if rule.kind in _READ_AT_ONCE else pl.lit(False)
+    return found.with_columns(input=pl.when(at_once).then(pl.lit("reading")).otherwise(pl.lit("partial")))
+
+
+def _limits(rule: Rule, registry: Registry) -> pl.DataFrame:
+    """Return frame (subject, limit): the limit that the rule names, else the first of its scope that there is."""
+    names = (rule.limit,) if rule.limit else LIMITS[rule.scope]
+    if rule.metric == "current_amps":
+        usable = pl.col("usable_fraction") if names[0] == "usable" else pl.lit(1.0)
+        return registry.feeds.select(subject="feed", limit=pl.col("rated_amps") * usable)
+    order = pl.DataFrame(
+        {"limit": list(names), "order": list(range(len(names)))}, schema={"limit": pl.String, "order": pl.Int32}
+    )
+    of_kind = registry.limits.filter(pl.col("kind") == rule.kind).join(order, on="limit")
+    return of_kind.sort("order").group_by("id", maintain_order=True).first().select(subject="id", limit="watts")
