@@ -1,0 +1,188 @@
+"""The views of a lake in DuckDB's SQL, over the relations of the schema `raw`: the tables and the dimensions.
+
+A view shows each identity once (schemas.md: the greater value stands, never arrival) and of each window
+the greatest version. Filters on identity columns reach the files through the window function, so a
+query by rack and time reads only those. Units are those of the records: watts, joules, fractions.
+"""
+
+from __future__ import annotations
+
+# Limits by their names: budget, nameplate, contract, rated, usable.
+_LIMITS = """
+LEFT JOIN (
+    PIVOT raw.subject_limits ON "limit" IN ('budget', 'nameplate', 'contract', 'rated', 'usable')
+    USING max(watts) GROUP BY kind, id
+) l ON l.kind = s.kind AND l.id = s.id
+"""
+
+DIMENSIONS = f"""
+CREATE VIEW limits AS
+SELECT k.name AS subject_kind, s.path AS subject, s.site,
+       l.budget AS budget_watts, l.nameplate AS nameplate_watts, l.contract AS contract_watts,
+       l.rated AS rated_watts, l.usable AS usable_watts,
+       s.id AS subject_id
+FROM raw.subjects s JOIN raw.subject_kinds k ON k.kind = s.kind {_LIMITS};
+CREATE VIEW sites AS SELECT * EXCLUDE (subject_kind) RENAME (subject AS path) FROM limits WHERE subject_kind = 'site';
+CREATE VIEW racks AS SELECT * EXCLUDE (subject_kind) RENAME (subject AS rack) FROM limits WHERE subject_kind = 'rack';
+CREATE VIEW feeds AS
+SELECT s.path AS feed, s.site, t.path AS twin, f.side, f.rated_amps, f.voltage_volts, f.usable_fraction, f.curve,
+       s.id AS feed_id
+FROM raw.feed_ratings f
+JOIN raw.subjects s ON s.kind = 7 AND s.id = f.feed
+LEFT JOIN raw.subjects t ON t.kind = 7 AND t.id = f.twin;
+CREATE VIEW meters AS
+SELECT m.path AS meter, l.name AS level, k.name AS subject_kind, s.path AS subject, m.interval_seconds,
+       m.side, split_part(m.path, '/', 1) AS site, m.meter AS id
+FROM raw.meter_list m
+LEFT JOIN raw.levels l ON l.level = m.level
+LEFT JOIN raw.subject_kinds k ON k.kind = m.subject_kind
+LEFT JOIN raw.subjects s ON s.kind = m.subject_kind AND s.id = m.subject;
+"""
+
+GPU = """
+CREATE VIEW gpu AS
+SELECT g.time,
+       coalesce(r.path, g.unregistered_path) AS rack,
+       n.path AS node,
+       g.gpu, g.instance,
+       v.name AS vendor,
+       m.name AS model,
+       g.power_deciwatts / 10.0::DOUBLE AS power_watts,
+       g.power_limit_deciwatts / 10.0::DOUBLE AS power_limit_watts,
+       g.utilization_e4 / 10000.0::DOUBLE AS utilization_fraction,
+       g.encoder_e4 / 10000.0::DOUBLE AS encoder_fraction,
+       g.decoder_e4 / 10000.0::DOUBLE AS decoder_fraction,
+       g.memory_used_bytes, g.temperature_celsius, g.memory_temperature_celsius, g.sm_clock_mhz,
+       g.throttle_reasons,
+       g.energy_whole_joules AS energy_joules,
+       g.interval_seconds, g.averaging,
+       r.site,
+       g.rack AS rack_id, g.node AS node_id, g._partition, g._offset, g._row, g._appended
+FROM (
+    SELECT * FROM raw.gpu
+    QUALIFY row_number() OVER (
+        PARTITION BY rack, node, gpu, instance, time, unregistered_path
+        ORDER BY power_deciwatts DESC NULLS LAST, energy_whole_joules DESC NULLS LAST, _offset, _row
+    ) = 1
+) g
+LEFT JOIN raw.racks_by_id r ON r.id = g.rack
+LEFT JOIN raw.nodes_by_id n ON n.id = g.node
+LEFT JOIN raw.vendors v ON v.vendor = g.vendor
+LEFT JOIN raw.models m ON m.model = g.model;
+"""
+
+POWER = """
+CREATE VIEW power AS
+SELECT p.time,
+       coalesce(m.meter, p.unregistered_path) AS meter,
+       coalesce(l.name, m.level) AS level,
+       m.subject_kind, m.subject,
+       p.phase, p.power_watts, p.apparent_va, p.current_amps, p.voltage_volts, p.energy_joules,
+       p.interval_seconds, p.averaging, p.quality,
+       m.site,
+       p.meter AS meter_id, p._partition, p._offset, p._row, p._appended
+FROM (
+    SELECT * FROM raw.power
+    QUALIFY row_number() OVER (
+        PARTITION BY meter, phase, time, unregistered_path
+        ORDER BY power_watts DESC NULLS LAST, energy_joules DESC NULLS LAST, _offset, _row
+    ) = 1
+) p
+LEFT JOIN meters m ON m.id = p.meter
+LEFT JOIN raw.levels l ON l.level = p.level;
+"""
+
+WINDOWS = """
+CREATE VIEW windows AS
+SELECT w.window_start, w.every_seconds,
+       k.name AS subject_kind,
+       s.path AS subject,
+       w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
+       b.name AS power_basis,
+       w.current_square_seconds, w.energy_joules,
+       e.name AS energy_method,
+       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds,
+       s.site,
+       w.subject AS subject_id, w.version_admission, w.version_facility, w.version_generation,
+       w.version_readings, w.version_digest
+FROM (
+    SELECT * FROM (SELECT * FROM raw.windows_1s UNION ALL BY NAME SELECT * FROM raw.windows_1m)
+    QUALIFY row_number() OVER (
+        PARTITION BY subject_kind, subject, every_seconds, window_start
+        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
+                 version_readings DESC, version_digest DESC, _offset, _row
+    ) = 1
+) w
+LEFT JOIN raw.subject_kinds k ON k.kind = w.subject_kind
+LEFT JOIN raw.subjects s ON s.kind = w.subject_kind AND s.id = w.subject
+LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
+LEFT JOIN raw.energy_methods e ON e.method = w.energy_method;
+"""
+
+JOBS = """
+CREATE VIEW job_records AS SELECT * FROM raw.jobs;
+CREATE VIEW jobs AS
+SELECT * FROM raw.jobs
+QUALIFY row_number() OVER (PARTITION BY site, job ORDER BY _partition, _offset DESC, _row DESC) = 1;
+CREATE VIEW progress AS
+SELECT * FROM raw.progress
+QUALIFY row_number() OVER (PARTITION BY job, time ORDER BY _partition, _offset DESC, _row DESC) = 1;
+"""
+
+# Energy by `mean_times_span` (schemas.md 7): for each meter the mean of its readings times the span from
+# its own start marker to its own stop marker, both markers included; a job is the sum of its meters.
+JOB_ENERGY = """
+CREATE VIEW job_meter_energy AS
+WITH spans AS (
+    SELECT site, job, workload, unnest(measured) AS span FROM jobs
+), measured AS (
+    SELECT site, job, workload, span.meter AS meter_id, span.started AS started, span.ended AS ended FROM spans
+)
+SELECT s.site, s.job, s.workload, any_value(p.meter) AS meter, s.started, s.ended,
+       count(p.power_watts) AS readings,
+       avg(p.power_watts) AS mean_power_watts,
+       min(p.power_watts) AS min_power_watts,
+       max(p.power_watts) AS max_power_watts,
+       avg(p.power_watts) * date_diff('microsecond', s.started, s.ended) / 1e6 AS energy_joules,
+       'mean_times_span' AS energy_method
+FROM measured s
+LEFT JOIN power p ON p.meter_id = s.meter_id AND p.phase = 0 AND p.time BETWEEN s.started AND s.ended
+GROUP BY s.site, s.job, s.workload, s.meter_id, s.started, s.ended;
+
+CREATE VIEW job_energy AS
+SELECT site, job, any_value(workload) AS workload,
+       count(*) AS meters,
+       count(energy_joules) AS meters_reporting,
+       sum(readings)::BIGINT AS readings,
+       sum(energy_joules) AS energy_joules,
+       sum(energy_joules) / 3.6e6 AS energy_kwh,
+       'mean_times_span' AS energy_method
+FROM job_meter_energy GROUP BY site, job;
+"""
+
+ALERTS = """
+CREATE VIEW alerts AS
+SELECT * FROM raw.alerts
+QUALIFY row_number() OVER (PARTITION BY id, transition, "at" ORDER BY _partition, _offset, _row) = 1;
+
+CREATE VIEW episodes AS
+SELECT id, rule, severity, site, subject_kind, subject,
+       min("start") AS "start",
+       min("at") FILTER (transition = 'firing') AS fired,
+       max("at") FILTER (transition = 'resolved') AS resolved,
+       max(value) AS largest_value,
+       any_value("limit") AS "limit",
+       any_value(unit) AS unit,
+       arg_max(summary, "at") AS summary
+FROM alerts GROUP BY id, rule, severity, site, subject_kind, subject;
+"""
+
+REJECTED = """
+CREATE VIEW rejected AS
+SELECT topic, partition, "offset", row, reason, field, value, message, appended, admission, raw
+FROM raw.rejected
+QUALIFY row_number() OVER (PARTITION BY topic, partition, "offset", row ORDER BY _offset, _row) = 1;
+"""
+
+VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
+"""Every view, in an order in which each finds those that it reads."""
