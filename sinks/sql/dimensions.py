@@ -60,7 +60,9 @@ _SCHEMAS = {
 def _subjects(places: pl.DataFrame, power: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Return (kind, id, path, site) of every place, part of the power tree and meter; `site` is a path."""
     columns = ("kind", "id", "path")
-    own = meters.select(pl.lit(int(SubjectKind.METER), dtype=pl.Int8).alias("kind"), pl.col("meter").alias("id"), "path")
+    own = meters.select(
+        pl.lit(int(SubjectKind.METER), dtype=pl.Int8).alias("kind"), pl.col("meter").alias("id"), "path"
+    )
     everything = pl.concat([places.select(columns), power.select(columns), own])
     return everything.with_columns(pl.col("path").str.split("/").list.first().alias("site"))
 

@@ -1,0 +1,68 @@
+"""`wattline sql`: ask the lake."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import duckdb
+
+from sinks.sql.connection import connect
+from sinks.sql.output import BINARY, WRITERS
+from wattline.options import lake_option
+
+_ROWS = 10_000
+
+
+@click.command()
+@click.argument("query")
+@lake_option
+@click.option("--format", "form", type=click.Choice(list(WRITERS)), default="table", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to stdout.")
+def command(query: str, lake: Path, form: str, output: Path | None) -> None:
+    """Ask the lake: QUERY is one statement of DuckDB's SQL, or - to read it from stdin.
+
+    Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, alerts, episodes, rejected;
+    sites, racks, feeds, meters, limits. Times are UTC.
+    """
+    if form in BINARY and output is None and sys.stdout.isatty():
+        raise click.UsageError(f"--format {form} is not for a terminal: add --output FILE or redirect stdout.")
+    connection = connect(lake)
+    with _refused_queries(connection):
+        answer = connection.sql(sys.stdin.read() if query == "-" else query)
+        if answer is None:  # SET and the like answer nothing
+            return
+        with _target(output) as out:
+            WRITERS[form](answer.to_arrow_reader(_ROWS), out)
+
+
+@contextlib.contextmanager
+def _target(output: Path | None) -> Iterator[BinaryIO]:
+    """Open what the answer is written to; a reader that has seen enough (`| head`) is no error."""
+    if output is None:
+        with contextlib.suppress(BrokenPipeError):
+            yield sys.stdout.buffer
+            sys.stdout.flush()
+        return
+    with output.open("wb") as out:
+        yield out
+
+
+@contextlib.contextmanager
+def _refused_queries(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Turn DuckDB's refusal into one message and exit code 2, with the nearest view where a name is unknown."""
+    try:
+        yield
+    except duckdb.Error as error:
+        click.echo(f"wattline sql: {error}\nViews: {', '.join(_views(connection))}.", err=True)
+        raise click.exceptions.Exit(2) from error
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return what can be asked, for somebody whose query was refused."""
+    listed = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal ORDER BY ALL"
+    return [name for (name,) in connection.execute(listed).fetchall()]
