@@ -81,7 +81,7 @@ def write_table(answer: pa.RecordBatchReader, out: BinaryIO) -> None:
 
 
 def write_csv(answer: pa.RecordBatchReader, out: BinaryIO) -> None:
-    """Write RFC 4180 with a head line; a null is an empty field."""
+    """Write a head line and a line a row; a null is an empty field."""
 
     class Lines:
         """Pass text on as UTF-8."""
@@ -89,7 +89,7 @@ def write_csv(answer: pa.RecordBatchReader, out: BinaryIO) -> None:
         def write(self, text: str) -> int:
             return out.write(text.encode())
 
-    writer = csv.writer(Lines())
+    writer = csv.writer(Lines(), lineterminator="\n")
     writer.writerow(answer.schema.names)
     writer.writerows([_cell(value) for value in line] for line in rows(answer))
 

@@ -1,0 +1,131 @@
+"""The views of a lake show each reading once, each window in its greatest version, and units of the records."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from schemas.errors import ConfigurationError
+from sinks.lake.tables import BY_NAME
+from sinks.sql.connection import connect
+from sinks.sql.snapshot import Span
+
+AT = datetime(2026, 3, 1, 12, 0, 0)
+SECOND = timedelta(seconds=1)
+
+
+def append(lake: Path, name: str, *rows: dict[str, object]) -> None:
+    """Append rows to a table of the lake as one Delta commit; columns left out are null."""
+    table = BY_NAME[name]
+    filled = [{"_partition": 0, "_offset": n, "_row": 0, "_appended": AT, **row} for n, row in enumerate(rows)]
+    frame = pa.Table.from_pylist(filled, schema=table.arrow)
+    hours = [str(row.get(table.hour_of, AT).isoformat())[:13] for row in filled]
+    frame = frame.append_column("hour", pa.array(hours))
+    deltalake.write_deltalake(str(table.folder(lake)), frame, partition_by=["hour"], mode="append")
+
+
+def gpu_row(**columns: object) -> dict[str, object]:
+    return {"time": AT, "rack": 1, "node": 2, "gpu": 3, "power_deciwatts": 7000, **columns}
+
+
+def meter_row(meter: int, at: datetime, watts: float, **columns: object) -> dict[str, object]:
+    return {"time": at, "meter": meter, "phase": 0, "power_watts": watts, **columns}
+
+
+def test_views_of_an_empty_lake_have_their_columns_and_no_rows(tmp_path: Path) -> None:
+    connection = connect(tmp_path)
+    for view in ("power", "gpu", "jobs", "windows", "alerts", "rejected", "episodes", "job_energy"):
+        answer = connection.execute(f"SELECT * FROM {view}")
+        assert answer.description
+        assert answer.fetchall() == []
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no lake at .*missing"):
+        connect(tmp_path / "missing")
+
+
+def test_gpu_gives_watts_and_fractions_from_the_integers_on_disk(tmp_path: Path) -> None:
+    append(tmp_path, "gpu", gpu_row(power_deciwatts=7001, utilization_e4=9876), gpu_row(gpu=4, power_deciwatts=None))
+    seen = connect(tmp_path).execute("SELECT gpu, power_watts, utilization_fraction FROM gpu ORDER BY gpu").fetchall()
+    assert seen == [(3, 700.1, 0.9876), (4, None, None)]
+
+
+def test_a_reading_sent_twice_counts_once_and_the_greater_value_stands(tmp_path: Path) -> None:
+    """Whichever came first: the identity is (rack, node, gpu, instance, time), and a null instance equals a null."""
+    append(tmp_path, "gpu", gpu_row(power_deciwatts=6990), gpu_row(power_deciwatts=7010), gpu_row(power_deciwatts=7000))
+    assert connect(tmp_path).execute("SELECT power_watts FROM gpu").fetchall() == [(701.0,)]
+
+
+def test_unregistered_meters_keep_the_path_they_were_sent_with(tmp_path: Path) -> None:
+    append(tmp_path, "power", meter_row(-17, AT, 900.0, unregistered_path="my/own/meter"))
+    assert connect(tmp_path).execute("SELECT meter, power_watts FROM power").fetchall() == [("my/own/meter", 900.0)]
+
+
+def window(**columns: object) -> dict[str, object]:
+    versions = {"version_admission": 1, "version_facility": 1, "version_generation": 0}
+    counted = {"expected": 2, "reporting": 2, "version_readings": 2, "version_digest": 5}
+    return {"window_start": AT, "every_seconds": 1, "subject_kind": 4, "subject": 1, **versions, **counted, **columns}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_greatest_version_of_a_window_stands_whenever_it_came(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Version is compared from left to right: a recomputation beats any number of readings."""
+    versions = [
+        window(power_watts=1.0, version_readings=1),
+        window(power_watts=2.0, version_readings=9),
+        window(power_watts=3.0, version_readings=2, version_generation=1),
+    ]
+    append(tmp_path, "windows_1s", *(versions[index] for index in order))
+    append(tmp_path, "windows_1m", window(power_watts=60.0, every_seconds=60))
+    seen = (
+        connect(tmp_path).execute("SELECT every_seconds, subject_kind, power_watts FROM windows ORDER BY 1").fetchall()
+    )
+    assert seen == [(1, "rack", 3.0), (60, "rack", 60.0)]
+
+
+def test_job_energy_is_the_mean_of_each_meter_times_its_own_span(tmp_path: Path) -> None:
+    """Readings outside the markers, other phases and silent meters do not change it; markers are inside."""
+    span = {"meter": 1, "path": "a", "started": AT, "ended": AT + 10 * SECOND}
+    silent = {"meter": 2, "path": "b", "started": AT, "ended": AT + 10 * SECOND}
+    append(tmp_path, "jobs", {"site": "ruh", "job": "j", "workload": "training", "measured": [span, silent]})
+    readings = [meter_row(1, AT + n * SECOND, watts) for n, watts in ((-1, 9e9), (0, 100.0), (10, 300.0), (11, 9e9))]
+    append(tmp_path, "power", *readings, meter_row(1, AT, 50.0, phase=1))
+    seen = connect(tmp_path).execute("SELECT meters, meters_reporting, readings, energy_joules FROM job_energy")
+    assert seen.fetchall() == [(2, 1, 2, 2000.0)]
+
+
+def test_a_later_record_of_a_job_amends_the_earlier(tmp_path: Path) -> None:
+    append(
+        tmp_path, "jobs", {"site": "ruh", "job": "j", "state": "running"}, {"site": "ruh", "job": "j", "state": "done"}
+    )
+    assert connect(tmp_path).execute("SELECT state FROM jobs").fetchall() == [("done",)]
+
+
+def test_an_alert_that_a_restart_sent_twice_is_one_transition(tmp_path: Path) -> None:
+    fired = {"id": "x", "transition": "firing", "rule": "r", "start": AT, "at": AT, "value": 7.0}
+    over = {**fired, "transition": "resolved", "at": AT + 5 * SECOND, "value": 5.0}
+    append(tmp_path, "alerts", fired, fired, over, over)
+    connection = connect(tmp_path)
+    assert connection.execute("SELECT count(*) FROM alerts").fetchall() == [(2,)]
+    episode = connection.execute("SELECT fired, resolved, largest_value FROM episodes").fetchall()
+    assert episode == [(AT, AT + 5 * SECOND, 7.0)]
+
+
+def test_a_span_leaves_out_files_of_other_hours_and_keeps_mixed_ones(tmp_path: Path) -> None:
+    later = AT + timedelta(hours=5)
+    append(tmp_path, "power", meter_row(1, AT, 1.0))
+    append(tmp_path, "power", meter_row(1, later, 2.0))
+    connection = connect(tmp_path, Span(since=later))
+    assert connection.execute("SELECT power_watts FROM power").fetchall() == [(2.0,)]
+
+
+def test_caller_variables_are_not_tables(tmp_path: Path) -> None:
+    secret = pa.table({"a": [1]})
+    assert secret.num_rows == 1
+    with pytest.raises(Exception, match="secret does not exist"):
+        connect(tmp_path).execute("SELECT * FROM secret")
