@@ -1,0 +1,86 @@
+"""The order of rows in a file: which hour they belong to, and within it the order of their devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sinks.lake.tables import MIXED_HOUR, Table
+
+_HOUR_MICROSECONDS = 3_600_000_000
+_PACKED_BITS = 63
+
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def by_hour(rows: pa.Table, table: Table, max_hours: int) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (hour, rows of that hour in the table's order), at most `max_hours` of them.
+
+    `hour` is UTC as text, `2026-03-01T13`. Where there are more hours, the rows of the smallest ones
+    come together under `mixed`, so that a few stray times never make thousands of files.
+    """
+    if not rows.num_rows:
+        return
+    hours = _integers(rows.column(table.hour_of)) // _HOUR_MICROSECONDS
+    distinct, index, counts = np.unique(hours, return_inverse=True, return_counts=True)
+    if len(distinct) == 1:
+        yield hour_text(distinct[0]), in_order(rows, table.sort)
+        return
+    for group, members in _groups(index, counts, max_hours):
+        hour = MIXED_HOUR if group is None else hour_text(distinct[group])
+        yield hour, in_order(rows.take(pa.array(members)), table.sort)
+
+
+def hour_text(hour: int) -> str:
+    """Return hours since 1970 as `2026-03-01T13`."""
+    return str(np.datetime64(int(hour), "h"))
+
+
+def in_order(rows: pa.Table, sort: Sequence[str]) -> pa.Table:
+    """Return the rows sorted by integer columns, stably: equal keys stay in the order of the log."""
+    key = packed_key([_integers(rows.column(name)) for name in sort])
+    if np.all(key[1:] >= key[:-1]):
+        return rows
+    return rows.take(pa.array(np.argsort(key, kind="stable")))
+
+
+def packed_key(columns: Sequence[Integers]) -> Integers:
+    """Return one integer a row that orders rows as the columns do from left to right.
+
+    A packed key costs a quarter of a sort by several columns. Ranges too wide for 63 bits (ids of
+    unregistered paths are hashes) are replaced by ranks first.
+    """
+    lows = [int(column.min(initial=0)) for column in columns]
+    widths = [(int(column.max(initial=0)) - low).bit_length() for column, low in zip(columns, lows, strict=True)]
+    if sum(widths) > _PACKED_BITS:
+        ranked = [np.unique(column, return_inverse=True)[1].astype(np.int64) for column in columns]
+        return packed_key(ranked)
+    key = np.zeros(len(columns[0]), dtype=np.int64)
+    for column, low, width in zip(columns, lows, widths, strict=True):
+        key = (key << width) | (column - low)
+    return key
+
+
+def _groups(index: Integers, counts: Integers, max_hours: int) -> Iterator[tuple[int | None, Integers]]:
+    """Yield (number of the hour or None for the mixed, row numbers in log order)."""
+    largest = np.argsort(-counts, kind="stable")
+    alone = largest if len(counts) <= max_hours else largest[: max_hours - 1]
+    is_alone = np.zeros(len(counts), dtype=bool)
+    is_alone[alone] = True
+    order = np.argsort(index, kind="stable")
+    ends = np.cumsum(counts)
+    for hour in np.flatnonzero(is_alone):
+        yield int(hour), order[ends[hour] - counts[hour] : ends[hour]]
+    mixed = np.flatnonzero(~is_alone[index])
+    if len(mixed):
+        yield None, mixed
+
+
+def _integers(column: pa.ChunkedArray) -> Integers:
+    """Return a column without nulls as int64; times as microseconds."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return pc.fill_null(column, 0).to_numpy().astype(np.int64, copy=False)

@@ -1,0 +1,167 @@
+"""One Parquet file of a table: written, hashed, made durable, read back; then it may be committed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import UnavailableError
+from sinks.lake.durable import make_folder, move, sync_file
+from sinks.lake.tables import Table
+
+TEMPORARY = "_temporary"
+"""The folder in a table where files are written before they get their names; Delta ignores it."""
+
+ROW_GROUP_ROWS = 131_072
+_PAGE_BYTES = 4_194_304
+_PAGE_ROWS = 1 << 18
+
+Step = Callable[[str], None]
+"""Called with the name of each durable step as it is done; tests stop a writer there."""
+
+
+class ParquetFile(NamedTuple):
+    """Name a durable file that no snapshot holds yet; `path` is relative to the table's folder."""
+
+    path: str
+    hour: str
+    size: int
+    rows: int
+    sha256: str
+    statistics: str
+
+
+class _Hashing:
+    """Write to a file and hash what is written, so that the bytes are never read back for it."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, piece: bytes) -> int:
+        self.digest.update(piece)
+        self.size += len(piece)
+        return self._raw.write(piece)
+
+    def flush(self) -> None:
+        self._raw.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def write_file(rows: pa.Table, hour: str, table: Table, folder: Path, step: Step) -> ParquetFile:
+    """Write `rows` (already in order) as one durable file of `hour` below the table's `folder`.
+
+    The name carries the SHA-256 of the bytes, since a commit's own words do not survive a checkpoint,
+    and eight random digits, so that two writers never share a file. Raises UnavailableError where the
+    footer read back does not count what was written; OSError as the disk gives it.
+    """
+    temporary = folder / TEMPORARY / f"{secrets.token_hex(8)}.parquet"
+    make_folder(temporary.parent)
+    try:
+        size, sha256 = _write(rows, table, temporary)
+        step("file written")
+        sync_file(temporary)
+        step("file synced")
+        target = folder / f"hour={hour}" / f"flush-{sha256}-{secrets.token_hex(4)}.parquet"
+        make_folder(target.parent)
+        move(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    step("file named")
+    _check_footer(target, rows.num_rows)
+    path = str(target.relative_to(folder))
+    return ParquetFile(path, hour, size, rows.num_rows, sha256, statistics(rows, table))
+
+
+def remove_files(files: list[ParquetFile], folder: Path) -> None:
+    """Remove files that were never committed."""
+    for file in files:
+        (folder / file.path).unlink(missing_ok=True)
+
+
+def statistics(rows: pa.Table, table: Table) -> str:
+    """Return Delta's statistics: the number of rows, and the bounds of what readers prune by."""
+    names = dict.fromkeys((table.hour_of, "_appended", *table.sort))
+    bounds = {name: pc.min_max(rows.column(name)).as_py() for name in names}
+    bounds = {name: bound for name, bound in bounds.items() if bound["min"] is not None}
+    return json.dumps(
+        {
+            "numRecords": rows.num_rows,
+            "minValues": {name: _text(bound["min"]) for name, bound in bounds.items()},
+            "maxValues": {name: _text(bound["max"]) for name, bound in bounds.items()},
+            "nullCount": {name: rows.column(name).null_count for name in names},
+        }
+    )
+
+
+def _text(value: int | datetime) -> int | str:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def _write(rows: pa.Table, table: Table, path: Path) -> tuple[int, str]:
+    with path.open("xb") as raw:
+        hashing = _Hashing(raw)
+        with pq.ParquetWriter(pa.PythonFile(hashing, mode="w"), rows.schema, **settings(table)) as writer:
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    return hashing.size, hashing.digest.hexdigest()
+
+
+def _check_footer(path: Path, rows: int) -> None:
+    counted = pq.ParquetFile(path).metadata.num_rows
+    if counted != rows:
+        raise UnavailableError(
+            f"{path}: the footer counts {counted} rows where {rows} were written; "
+            "the file is not committed and Kafka still has its rows. Look at the disk."
+        )
+
+
+_DELTAS = frozenset(
+    ("rack", "node", "gpu", "meter", "subject", "time", "window_start", "_partition", "_offset", "_row", "_appended")
+)
+_FEW_VALUES = frozenset(("power_limit_deciwatts", "sm_clock_mhz", "interval_seconds", "throttle_reasons"))
+
+
+def settings(table: Table) -> dict[str, object]:
+    """Return pyarrow's settings for a flush file.
+
+    Measured on ten seconds of 15,525 GPUs (bytes a row): ids and times as differences 0.06 where plain
+    takes 0.1, power as split bytes 1.4 where a dictionary takes 2.0, energy 2.2 where it takes 4.6.
+    """
+    encodings = {field.name: _encoding(field) for field in table.columns}
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [name for name, encoding in encodings.items() if encoding is None] or False,
+        "column_encoding": {name: encoding for name, encoding in encodings.items() if encoding} or None,
+        "write_page_checksum": True,
+        "data_page_size": _PAGE_BYTES,
+        "max_rows_per_page": _PAGE_ROWS,
+    }
+
+
+def _encoding(field: pa.Field) -> str | None:
+    """Return the encoding of a column, or None for a dictionary."""
+    if field.name in _DELTAS:
+        return "DELTA_BINARY_PACKED"
+    is_wide = field.type in (pa.int32(), pa.int64(), pa.float32(), pa.float64())
+    return "BYTE_STREAM_SPLIT" if is_wide and field.name not in _FEW_VALUES else None
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove what killed writers left half-written in a table's folder; only while no writer lives."""
+    for path in (folder / TEMPORARY).glob("*.parquet"):
+        path.unlink()
