@@ -1,0 +1,82 @@
+"""Reads single records of a log, beside the group: what the checks of continuity ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from schemas.errors import UnavailableError
+from schemas.message import Message
+from sinks.lake.positions import Source
+
+_WAIT_SECS = 20.0
+
+
+def to_message(record: ConsumerRecord) -> Message:
+    """Return one record of aiokafka's as every decoder sees it."""
+    return Message(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp * 1000,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
+
+
+class LogReader:
+    """Read the bounds of partitions and single records; opened by `open_log_reader`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def bounds(self, sources: Iterable[Source]) -> dict[Source, tuple[int, int]]:
+        """Return the offsets `[start, end)` of each partition's log."""
+        partitions = [TopicPartition(*source) for source in sources]
+        self._consumer.assign(partitions)
+        starts = await self._consumer.beginning_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        return {Source(*partition): (starts[partition], ends[partition]) for partition in partitions}
+
+    async def record_from(self, source: Source, offset: int, end: int) -> Message | None:
+        """Return the first record at or after `offset`, None where there is none before `end`.
+
+        Raises UnavailableError where the broker gives none within 20 seconds.
+        """
+        if offset >= end:
+            return None
+        partition = TopicPartition(*source)
+        # One partition at a time: with limits of one byte only the first of a fetch is sure to bring a batch.
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, offset)
+        try:
+            async with asyncio.timeout(_WAIT_SECS):
+                while await self._consumer.position(partition) < end:
+                    found = await self._consumer.getmany(partition, timeout_ms=200, max_records=1)
+                    for records in found.values():
+                        return to_message(records[0])
+        except TimeoutError as error:
+            raise UnavailableError(f"{source}: no record at offset {offset} came within {_WAIT_SECS:.0f} s") from error
+        return None
+
+
+@asynccontextmanager
+async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
+    """Open a reader without a group; each fetch brings one batch of one partition."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=1,
+        fetch_max_bytes=1,
+    )
+    await consumer.start()
+    try:
+        yield LogReader(consumer)
+    finally:
+        await consumer.stop()
