@@ -1,0 +1,133 @@
+"""Gauges: what reading rules look at, one metric of one subject, and the inputs that make its value.
+
+An input is a meter and phase. Power is the sum of the inputs' phase 0, amps are the worst of all phases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from streams.condition import Ints
+
+if TYPE_CHECKING:
+    from schemas.registry import Registry
+
+POWER, AMPS = 0, 1
+METRICS = {"power_watts": POWER, "current_amps": AMPS}
+HELD_INTERVALS = 3
+SECOND = 1_000_000
+KEYS = ["subject_kind", "subject", "metric", "meter", "phase"]
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """Hold gauges and their inputs as columns; the inputs of a gauge lie side by side.
+
+    `table` has one row an input: gauge, subject_kind, subject, metric (POWER or AMPS), meter, phase and
+    `hold` in µs, for which a reading stands when it does not say its own interval.
+    """
+
+    table: pl.DataFrame
+
+    @cached_property
+    def gauge(self) -> Ints:
+        """Return the gauge of each input."""
+        gauge: Ints = self.table["gauge"].to_numpy()
+        return gauge
+
+    @cached_property
+    def first_input(self) -> Ints:
+        """Return the first input of each gauge."""
+        begins: Ints = np.flatnonzero(np.r_[True, self.gauge[1:] != self.gauge[:-1]][: len(self.gauge)])
+        return begins
+
+    @cached_property
+    def inputs(self) -> Ints:
+        """Return the number of inputs of each gauge."""
+        inputs: Ints = np.diff(np.r_[self.first_input, len(self.gauge)])
+        return inputs
+
+    @cached_property
+    def metric(self) -> Ints:
+        """Return the metric of each gauge."""
+        metric: Ints = self.table["metric"].to_numpy()[self.first_input]
+        return metric
+
+    @cached_property
+    def hold(self) -> Ints:
+        """Return the hold of each input where its readings do not say their interval, µs."""
+        hold: Ints = self.table["hold"].to_numpy()
+        return hold
+
+    @cached_property
+    def subjects(self) -> pl.DataFrame:
+        """Return one row a gauge: gauge, subject_kind, subject, metric."""
+        return self.table.unique("gauge", keep="first").sort("gauge").select("gauge", *KEYS[:3])
+
+    @cached_property
+    def _by_meter(self) -> tuple[Ints, Ints]:
+        key = _key(self.table["meter"].to_numpy(), self.table["phase"].to_numpy(), self.table["metric"].to_numpy())
+        order = np.argsort(key, kind="stable")
+        return key[order], order
+
+    def inputs_of(self, meter: Ints, phase: Ints, metric: int) -> tuple[Ints, Ints]:
+        """Return (index of the reading, input) for each input that a reading of (meter, phase) feeds."""
+        keys, inputs = self._by_meter
+        wanted = _key(meter, phase, np.full(len(meter), metric))
+        first, end = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, side="right")
+        reading = np.repeat(np.arange(len(meter)), end - first)
+        return reading, inputs[spread(first, end - first)]
+
+
+def gauges_of(rules: pl.DataFrame, registry: Registry) -> Gauges:
+    """Return the gauges that the resolved `rules` (schemas.rules.RESOLVED) with input "reading" need."""
+    subjects = (
+        rules.filter(pl.col("input") == "reading")
+        .select("subject_kind", "subject", pl.col("metric").replace_strict(METRICS, return_dtype=pl.Int64))
+        .unique()
+    )
+    phases = pl.DataFrame({"metric": [POWER, AMPS, AMPS, AMPS, AMPS], "phase": [0, 0, 1, 2, 3]})
+    table = (
+        subjects.join(registry.sums, on=["subject_kind", "subject"])
+        .join(registry.meters.select("meter", "interval_seconds"), on="meter", how="left")
+        .join(phases, on="metric")
+        .sort(KEYS)
+    )
+    hold = (pl.col("interval_seconds").fill_null(1.0) * HELD_INTERVALS * SECOND).round().cast(pl.Int64)
+    gauge = (pl.struct(KEYS[:3]).rle_id()).cast(pl.Int64).alias("gauge")
+    whole = [pl.col(name).cast(pl.Int64) for name in KEYS]
+    return Gauges(table.select(gauge, *whole, hold.alias("hold")))
+
+
+def spread(first: Ints, counts: Ints) -> Ints:
+    """Return the ranges `first, first + 1, … first + count − 1` of all rows, one after the other."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    indices: Ints = np.arange(total) + np.repeat(first - (ends - counts), counts)
+    return indices
+
+
+def running_max(group: Ints, values: Ints, start: Ints) -> Ints:
+    """Return the largest of `start` and of the earlier values of the same group, the own value left out.
+
+    `group` is ascending; `start` is given a row, the same for all rows of a group.
+    """
+    begins = np.r_[True, group[1:] != group[:-1]] if len(group) else np.zeros(0, dtype=bool)
+    if begins.all():
+        return start
+    # Ranks instead of times: group and rank fit into one integer, whatever the times are.
+    ranks = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    nth = np.cumsum(begins) - 1
+    highest = np.maximum.accumulate(nth * len(values) + ranks) - nth * len(values)
+    by_rank = np.unique(values)
+    before = np.r_[0, by_rank[highest[:-1]]]
+    return np.where(begins, start, np.maximum(before, start))
+
+
+def _key(meter: Ints, phase: Ints, metric: Ints) -> Ints:
+    return (meter.astype(np.int64) * 4 + phase) * 2 + metric
