@@ -60,6 +60,7 @@ class EmbeddedKafka:
 
     def start(self, *, detached: bool = False) -> None:
         """Start every node and return when all serve; `detached` nodes outlive this process."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._start(detached)
         except BaseException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -52,12 +53,14 @@ class Node:
             return
         unfinished = self.folder / "log.unfinished"
         properties = self._write_properties("format.properties", unfinished)
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self.cluster_id, "-c", properties]
-        said = subprocess.run([*self._java(), *map(str, tool)], capture_output=True, text=True, check=False)
-        if said.returncode:
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self.cluster_id, "-c", str(properties)]
+        with self.log_path.open("ab") as log:
+            self._log_from = log.tell()
+            code = subprocess.call([*self._java(), *tool], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if code:
             raise ConfigurationError(
                 f"the storage of Kafka's node {self.number} could not be written in {unfinished}: "
-                f"{(said.stderr or said.stdout).strip().splitlines()[-1:]}"
+                f"{self._telling_line()} (log: {self.log_path})"
             )
         unfinished.replace(storage)
 
@@ -91,8 +94,8 @@ class Node:
                 raise self._why_it_ended()
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"Kafka's node {self.number} was not ready within {READY_WITHIN_SECS:.0f} s: {self._last_line()} "
-                    f"(log: {self.log_path})"
+                    f"Kafka's node {self.number} was not ready within {READY_WITHIN_SECS:.0f} s: "
+                    f"{self._telling_line()} (log: {self.log_path})"
                 )
             time.sleep(_POLL_SECS)
 
@@ -115,8 +118,9 @@ class Node:
             self.popen.wait()
 
     def _java(self) -> list[str]:
-        scratch = self.folder / "tmp"  # native libraries are unpacked here, and go with the folder
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / "tmp"  # native libraries are unpacked here; a killed node leaves its own behind
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
         log4j = Path(__file__).with_name("log4j2.properties")
         return [
             *self.command[:1],
@@ -159,10 +163,11 @@ class Node:
             log.seek(self._log_from)
             return log.read().decode(errors="replace")
 
-    def _last_line(self) -> str:
+    def _telling_line(self) -> str:
+        """Return the first line that speaks of an error, else the last one."""
         lines = self._log_since_start().splitlines()
         telling = [line for line in lines if " ERROR " in line or " FATAL " in line or "Exception" in line]
-        return (telling or lines or ["nothing in its log"])[0]
+        return (telling or lines[-1:] or ["nothing in its log"])[0]
 
     def _why_it_ended(self) -> ConfigurationError:
         said = self._log_since_start()
@@ -173,4 +178,4 @@ class Node:
                 f"start it again {where}"
             )
         code = self.popen.returncode if self.popen else None
-        return ConfigurationError(f"Kafka's node {self.number} ended with code {code}: {self._last_line()} {where}")
+        return ConfigurationError(f"Kafka's node {self.number} ended with code {code}: {self._telling_line()} {where}")

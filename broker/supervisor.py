@@ -6,6 +6,7 @@ with one static group id are not fenced by Kafka (traps.md 10).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -235,9 +236,19 @@ class _Slot:
                 self._supervisor.refuse(f"{line} (log: {self.log_path})")
                 return
             self._pause(quick_deaths, line)
-            if self._supervisor.is_ending:
+            if not self._launched_again():
                 return
-            self._launch()
+
+    def _launched_again(self) -> bool:
+        """Start the worker however long the machine refuses it (a full disk, no memory); False when we end."""
+        while not self._supervisor.is_ending:
+            try:
+                self._launch()
+                return True
+            except OSError as error:
+                self._supervisor.report(f"{self.worker.name} could not be started: {error}; it is tried again")
+                self._supervisor.pause(self._supervisor.longest_pause_secs)
+        return False
 
     def _pause(self, quick_deaths: int, line: str) -> None:
         """Tell of the end and wait: not at all after the first quick death, then twice as long each time."""
@@ -248,10 +259,11 @@ class _Slot:
         self._supervisor.pause(secs)
 
     def _last_line(self) -> str:
-        with self.log_path.open("rb") as log:
+        with contextlib.suppress(OSError), self.log_path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip()[:500] if lines else "it wrote nothing"
+            if lines := log.read().decode(errors="replace").split("\n"):
+                return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "it wrote nothing")
+        return "its log cannot be read"
 
 
 def _meaning(code: int) -> str:

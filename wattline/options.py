@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from broker import folders
+from broker import background, folders
 
 FALLBACK_BOOTSTRAP = "127.0.0.1:9092"
 
 
 def default_bootstrap() -> str:
-    """Return where Kafka is looked for: `WATTLINE_BOOTSTRAP`, else this machine's usual port."""
-    return os.environ.get("WATTLINE_BOOTSTRAP") or FALLBACK_BOOTSTRAP
+    """Return where Kafka is looked for: `WATTLINE_BOOTSTRAP`, the one of `wattline kafka start`, its usual port."""
+    return os.environ.get("WATTLINE_BOOTSTRAP") or background.running_bootstrap() or FALLBACK_BOOTSTRAP
 
 
 def default_lake() -> Path:
