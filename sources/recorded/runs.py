@@ -45,6 +45,18 @@ class RecordedMeter:
     log: MeterLog
     spans: tuple[Span, ...]
 
+    @property
+    def first(self) -> int:
+        """Return the time of the earliest reading, UTC µs."""
+        return int(self.log.readings["time"].dt.epoch("us").min())
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """Return the median interval between readings, None where there are not two."""
+        steps = self.log.readings.filter(phase=0)["time"].diff().dt.total_microseconds()
+        median = steps.filter(steps > 0).median()
+        return None if median is None else min(median / 1e6, 3600.0)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -172,7 +184,7 @@ def _companion(folder: Path, signature: re.Pattern[bytes], given: list[Path]) ->
 
 
 def _first_time(run: Run) -> int:
-    return min(int(meter.log.readings["time"].dt.epoch("us").min()) for meter in run.meters)
+    return min(meter.first for meter in run.meters)
 
 
 def _nothing_found(paths: list[Path], silent: list[Path]) -> str:
