@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Protocol
 
-import msgspec
 import polars as pl
 
-from schemas import arrow
+from schemas import arrow, job
 from schemas.column import Record
 from schemas.gpu import GPU
 from schemas.job import Job, Progress
@@ -107,7 +106,7 @@ class Publisher:
     async def _records(self, topic: str, records: Iterable[Job] | Iterable[Progress]) -> int:
         sent = 0
         for record in records:
-            await self._send(topic, msgspec.json.encode(record), record.job, _JSON_HEADERS, 1)
+            await self._send(topic, job.encode(record), record.job, _JSON_HEADERS, 1)
             sent += 1
         return sent
 

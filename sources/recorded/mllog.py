@@ -81,13 +81,12 @@ class JobLog(NamedTuple):
     ended: int | None = None
     status: str | None = None
     benchmark: str | None = None
-    organisation: str | None = None
 
 
 def read_job(path: Path) -> JobLog:
     """Read a training job's log: the first `run_start`, the last `run_stop`, and what was submitted."""
     events: dict[str, list[_Event]] = {}
-    for event in _events_of(path, "run_start", "run_stop", "submission_benchmark", "submission_org"):
+    for event in _events_of(path, "run_start", "run_stop", "submission_benchmark"):
         events.setdefault(event.key, []).append(event)
     starts = [event.time for event in events.get("run_start", [])]
     stops = events.get("run_stop", [])
@@ -96,7 +95,6 @@ def read_job(path: Path) -> JobLog:
         ended=max((event.time for event in stops), default=None),
         status=next((event.metadata["status"] for event in stops if _has_status(event)), None),
         benchmark=next((str(event.value) for event in events.get("submission_benchmark", [])), None),
-        organisation=next((str(event.value) for event in events.get("submission_org", [])), None),
     )
 
 

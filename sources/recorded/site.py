@@ -13,8 +13,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import polars as pl
+
 from schemas.facility import Facility, Hall, Level, Meter, Name, RackRange, RackType, Row, Site
 from schemas.paths import numbered
+from schemas.registry import Registry
 from schemas.subject import MeterLevel
 from sources.recorded.runs import RecordedMeter, Run
 
@@ -25,45 +28,51 @@ TYPES = {
 }
 LEVELS: dict[MeterLevel, Level] = {MeterLevel.RACK_INPUT: "rack_input", MeterLevel.NODE: "node"}
 
-Tree = dict[str, dict[str, dict[MeterLevel, list[str]]]]
+Rows = dict[str, dict[str, dict[MeterLevel, list[str]]]]
 """Racks by hall, row and the level at which they are metered."""
 
 
 @dataclass(frozen=True)
 class PlacedMeter:
-    """Say where a recorded meter stands: the path of its rack, its own path, and the path that it measures."""
+    """Say where a meter stands: its own path and that of what it measures, a rack or a rack's only node."""
 
-    rack: str
     path: str
     measures: str
+    level: MeterLevel
+    interval_seconds: float
 
 
 def place(run: Run, meter: RecordedMeter) -> PlacedMeter:
-    """Return the place of one meter; pure, and the same whatever else is replayed."""
+    """Return the place of one recorded meter; pure, and the same whatever else is replayed."""
     parts = run.name.split("/")
-    hall = slug(" ".join(parts[:-2]) or run.format)
-    row = slug(" ".join(parts[-2:]))
-    rack = f"{SITE}/{hall}/{row}/{slug(meter.log.name, room=25)}-{_digest(f'{run.format} {meter.first}')}"
-    if meter.log.level == MeterLevel.NODE:
-        return PlacedMeter(rack, f"{rack}/{numbered('n', 1)}/meter", f"{rack}/{numbered('n', 1)}")
-    return PlacedMeter(rack, f"{rack}/meter", rack)
+    hall, row = slug(" ".join(parts[:-2]) or run.format), slug(" ".join(parts[-2:]))
+    name = f"{slug(meter.log.name, room=25)}-{_digest(f'{run.format} {meter.first}')}"
+    rack = f"{SITE}/{hall}/{row}/{name}"
+    measures = f"{rack}/{numbered('n', 1)}" if meter.log.level == MeterLevel.NODE else rack
+    return PlacedMeter(f"{measures}/meter", measures, meter.log.level, meter.interval_seconds or 1.0)
 
 
-def derive(runs: Iterable[Run]) -> Facility:
-    """Return the facility of these runs: no limits, no nameplates, one rack a meter."""
-    racks: Tree = {}
-    meters: dict[str, Meter] = {}
-    for run in runs:
-        for meter in run.meters:
-            where = place(run, meter)
-            _, hall, row, rack = where.rack.split("/")
-            racks.setdefault(hall, {}).setdefault(row, {}).setdefault(meter.log.level, []).append(rack)
-            meters[where.path] = _meter(where, meter)
+def placed_before(registry: Registry) -> list[PlacedMeter]:
+    """Return the meters of earlier replays: they stay, so that what was replayed keeps its place."""
+    meters = registry.meters.filter(pl.col("path").str.starts_with(f"{SITE}/"))
+    return [
+        PlacedMeter(row["path"], row["path"].rpartition("/")[0], MeterLevel(row["level"]), row["interval_seconds"])
+        for row in meters.iter_rows(named=True)
+    ]
+
+
+def derive(placed: Iterable[PlacedMeter]) -> Facility:
+    """Return the facility of these meters: no limits, no nameplates, one rack a meter; of two equal paths the last."""
+    meters = {meter.path: meter for meter in placed}
+    rows: Rows = {}
+    for meter in meters.values():
+        _, hall, row, rack, *_ = meter.path.split("/")
+        rows.setdefault(hall, {}).setdefault(row, {}).setdefault(meter.level, []).append(rack)
     return Facility(
         schema_version=1,
         rack_types={_type(level): kind for level, kind in TYPES.items()},
-        sites=(Site(id=SITE, name=Name(en="Recorded runs"), time_zone="UTC", halls=_halls(racks)),),
-        meters=tuple(meters.values()),
+        sites=(Site(id=SITE, name=Name(en="Recorded runs"), time_zone="UTC", halls=_halls(rows)),),
+        meters=tuple(_meter(meter) for meter in meters.values()),
     )
 
 
@@ -77,25 +86,21 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
-def _halls(racks: Tree) -> tuple[Hall, ...]:
+def _halls(halls: Rows) -> tuple[Hall, ...]:
     return tuple(
         Hall(id=hall, rows=tuple(Row(id=row, racks=_ranges(kinds)) for row, kinds in rows.items()))
-        for hall, rows in racks.items()
+        for hall, rows in halls.items()
     )
 
 
 def _ranges(kinds: dict[MeterLevel, list[str]]) -> tuple[RackRange, ...]:
-    return tuple(RackRange(type=_type(level), ids=tuple(dict.fromkeys(ids))) for level, ids in kinds.items())
+    return tuple(RackRange(type=_type(level), ids=tuple(ids)) for level, ids in kinds.items())
 
 
 def _type(level: MeterLevel) -> str:
-    return level.name.lower().replace("_", "-")
+    return LEVELS[level].replace("_", "-")
 
 
-def _meter(where: PlacedMeter, meter: RecordedMeter) -> Meter:
-    return Meter(
-        id=where.path,
-        measures=where.measures,
-        level=LEVELS[meter.log.level],
-        interval_seconds=meter.interval_seconds or 1.0,
-    )
+def _meter(meter: PlacedMeter) -> Meter:
+    level, interval = LEVELS[meter.level], meter.interval_seconds
+    return Meter(id=meter.path, measures=meter.measures, level=level, interval_seconds=interval)

@@ -1,0 +1,136 @@
+"""The replay: readings of all runs in the order of their own time, and each job when it ends.
+
+All of them go out under one key, so in one partition, since runs that overlap in two partitions or under
+two keys would look late to each other. Stretches in which nothing was recorded are passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.job import Job, Measured
+from schemas.meter import METER
+from sources.publish import Publisher
+from sources.recorded.runs import Run
+from sources.recorded.site import PlacedMeter, place
+
+ROWS_PER_SLICE = 2_000
+LONGEST_PAUSE_SECS = 60
+"""A longer stretch without readings is passed over at once."""
+
+LONGEST_NAME = 100
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+STATES = {"success": "completed", "aborted": "failed"}
+"""MLPerf's words for how a job ended, as ours; others are passed on."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Hold what is sent: `readings` with the columns of METER by time, meter and phase; `jobs` by their end."""
+
+    readings: pl.DataFrame
+    jobs: tuple[Job, ...]
+
+    @property
+    def repeated(self) -> int:
+        """Return the number of readings that share meter, phase and time with another one."""
+        return self.readings.height - self.readings.select(METER.identity).n_unique()
+
+
+def record(runs: tuple[Run, ...], meters: Mapping[str, int]) -> Recording:
+    """Put the readings of all runs into one order; `meters` gives the id of each meter's path. Pure."""
+    frames = [_frame(meter.log.readings, place(run, meter), meters) for run in runs for meter in run.meters]
+    jobs = [job for run in runs if (job := _job(run)) is not None]
+    readings = pl.concat(frames).sort("time", "meter", "phase", maintain_order=True)
+    return Recording(readings, tuple(sorted(jobs, key=lambda job: (job.ended, job.job))))
+
+
+class Clock(NamedTuple):
+    """Say how time is told and how one waits for it, in seconds."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+
+async def replay(recording: Recording, publisher: Publisher, group: str, speed: float | None, clock: Clock) -> None:
+    """Send everything and return when all of it is acknowledged; `speed` None = as fast as Kafka takes it."""
+    sent = 0
+    async for readings in _paced(recording.readings, speed, clock):
+        await publisher.power(readings, group)
+        ended = [job for job in recording.jobs[sent:] if _microseconds(job.ended) <= _last(readings)]
+        sent += await publisher.jobs(ended)
+    await publisher.jobs(recording.jobs[sent:])
+    await publisher.flush()
+
+
+async def _paced(readings: pl.DataFrame, speed: float | None, clock: Clock) -> AsyncIterator[pl.DataFrame]:
+    """Yield the readings when their time has come: `speed` seconds of theirs pass in one of the clock's."""
+    if speed is None:
+        for rows in readings.iter_slices(ROWS_PER_SLICE):
+            yield rows
+        return
+    due, previous = clock.now(), None
+    for _, rows in readings.group_by(_tick(speed), maintain_order=True):
+        last = _last(rows) / 1e6
+        due += min(last - (previous or last), LONGEST_PAUSE_SECS) / speed
+        previous = last
+        await clock.sleep(max(0.0, due - clock.now()))
+        yield rows
+
+
+def _tick(speed: float) -> pl.Expr:
+    """Return the number of the tick of a reading: a second, or more where more than ten would pass in one."""
+    return pl.col("time").dt.epoch("us") // (max(1, ceil(speed / 10)) * 1_000_000)
+
+
+def _frame(readings: pl.DataFrame, where: PlacedMeter, meters: Mapping[str, int]) -> pl.DataFrame:
+    values = readings.with_columns(
+        meter=pl.lit(meters[where.path], pl.Int32),
+        level=pl.lit(where.level, pl.Int8),
+        energy_joules=pl.lit(None, pl.Float64),
+        interval_seconds=pl.lit(where.interval_seconds, pl.Float32),
+        averaging=pl.lit(None, pl.Int8),
+    )
+    return values.select(METER.polars.keys())
+
+
+def _job(run: Run) -> Job | None:
+    """Return the job of a run, None where nothing says when it ran."""
+    measured = [
+        Measured(place(run, meter).path, _moment(span.started), _moment(span.ended))
+        for meter in run.meters
+        for span in meter.spans
+    ]
+    if not measured:
+        return None
+    started = _moment(run.job.started) if run.job.started else min(span.started for span in measured)
+    ended = _moment(run.job.ended) if run.job.ended else max(span.ended for span in measured)
+    return Job(
+        job=f"{run.name[-LONGEST_NAME:]}@{started:%Y-%m-%dT%H:%M:%SZ}",
+        site=measured[0].meter.partition("/")[0],
+        workload="training" if run.format == "mllog" else None,
+        state=STATES.get(run.job.status, run.job.status),
+        started=started,
+        ended=ended,
+        measured=measured,
+    )
+
+
+def _moment(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _last(readings: pl.DataFrame) -> int:
+    return int(readings["time"].dt.epoch("us").max())
