@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -20,7 +20,7 @@ from schemas.job import Job, Measured
 from schemas.meter import METER
 from sources.publish import Publisher
 from sources.recorded.runs import Run
-from sources.recorded.site import PlacedMeter, place
+from sources.recorded.site import SITE, PlacedMeter, place
 
 ROWS_PER_SLICE = 2_000
 LONGEST_PAUSE_SECS = 60
@@ -45,12 +45,15 @@ class Recording:
         return self.readings.height - self.readings.select(METER.identity).n_unique()
 
 
-def record(runs: tuple[Run, ...], meters: Mapping[str, int]) -> Recording:
-    """Put the readings of all runs into one order; `meters` gives the id of each meter's path. Pure."""
-    frames = [_frame(meter.log.readings, place(run, meter), meters) for run in runs for meter in run.meters]
-    jobs = [job for run in runs if (job := _job(run)) is not None]
-    readings = pl.concat(frames).sort("time", "meter", "phase", maintain_order=True)
-    return Recording(readings, tuple(sorted(jobs, key=lambda job: (job.ended, job.job))))
+def record(runs: Iterable[Run], ids: Mapping[str, int], site: str = SITE) -> Recording:
+    """Put the readings of all runs into one order; `ids` gives the id of each meter's path. Pure."""
+    placed = [(meter, place(run, meter, site)) for run in runs for meter in run.meters]
+    readings = pl.concat([_frame(meter.log.readings, where, ids[where.path]) for meter, where in placed])
+    jobs = [job for run in runs if (job := _job(run, site)) is not None]
+    return Recording(
+        readings.sort("time", "meter", "phase", maintain_order=True),
+        tuple(sorted(jobs, key=lambda job: (job.ended, job.job))),
+    )
 
 
 class Clock(NamedTuple):
@@ -60,10 +63,12 @@ class Clock(NamedTuple):
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-async def replay(recording: Recording, publisher: Publisher, group: str, speed: float | None, clock: Clock) -> None:
+async def replay(
+    recording: Recording, publisher: Publisher, group: str, speed: float | None = None, clock: Clock | None = None
+) -> None:
     """Send everything and return when all of it is acknowledged; `speed` None = as fast as Kafka takes it."""
     sent = 0
-    async for readings in _paced(recording.readings, speed, clock):
+    async for readings in _paced(recording.readings, speed, clock or Clock()):
         await publisher.power(readings, group)
         ended = [job for job in recording.jobs[sent:] if _microseconds(job.ended) <= _last(readings)]
         sent += await publisher.jobs(ended)
@@ -91,9 +96,9 @@ def _tick(speed: float) -> pl.Expr:
     return pl.col("time").dt.epoch("us") // (max(1, ceil(speed / 10)) * 1_000_000)
 
 
-def _frame(readings: pl.DataFrame, where: PlacedMeter, meters: Mapping[str, int]) -> pl.DataFrame:
+def _frame(readings: pl.DataFrame, where: PlacedMeter, meter: int) -> pl.DataFrame:
     values = readings.with_columns(
-        meter=pl.lit(meters[where.path], pl.Int32),
+        meter=pl.lit(meter, pl.Int32),
         level=pl.lit(where.level, pl.Int8),
         energy_joules=pl.lit(None, pl.Float64),
         interval_seconds=pl.lit(where.interval_seconds, pl.Float32),
@@ -102,10 +107,10 @@ def _frame(readings: pl.DataFrame, where: PlacedMeter, meters: Mapping[str, int]
     return values.select(METER.polars.keys())
 
 
-def _job(run: Run) -> Job | None:
+def _job(run: Run, site: str) -> Job | None:
     """Return the job of a run, None where nothing says when it ran."""
     measured = [
-        Measured(place(run, meter).path, _moment(span.started), _moment(span.ended))
+        Measured(place(run, meter, site).path, _moment(span.started), _moment(span.ended))
         for meter in run.meters
         for span in meter.spans
     ]
@@ -115,7 +120,7 @@ def _job(run: Run) -> Job | None:
     ended = _moment(run.job.ended) if run.job.ended else max(span.ended for span in measured)
     return Job(
         job=f"{run.name[-LONGEST_NAME:]}@{started:%Y-%m-%dT%H:%M:%SZ}",
-        site=measured[0].meter.partition("/")[0],
+        site=site,
         workload="training" if run.format == "mllog" else None,
         state=STATES.get(run.job.status, run.job.status),
         started=started,

@@ -42,18 +42,20 @@ class PlacedMeter:
     interval_seconds: float
 
 
-def place(run: Run, meter: RecordedMeter) -> PlacedMeter:
+def place(run: Run, meter: RecordedMeter, site: str = SITE) -> PlacedMeter:
     """Return the place of one recorded meter; pure, and the same whatever else is replayed."""
     parts = run.name.split("/")
     hall, row = slug(" ".join(parts[:-2]) or run.format), slug(" ".join(parts[-2:]))
     name = f"{slug(meter.log.name, room=25)}-{_digest(f'{run.format} {meter.first}')}"
-    rack = f"{SITE}/{hall}/{row}/{name}"
+    rack = f"{site}/{hall}/{row}/{name}"
     measures = f"{rack}/{numbered('n', 1)}" if meter.log.level == MeterLevel.NODE else rack
     return PlacedMeter(f"{measures}/meter", measures, meter.log.level, meter.interval_seconds or 1.0)
 
 
-def placed_before(registry: Registry) -> list[PlacedMeter]:
+def placed_before(registry: Registry | None) -> list[PlacedMeter]:
     """Return the meters of earlier replays: they stay, so that what was replayed keeps its place."""
+    if registry is None:
+        return []
     meters = registry.meters.filter(pl.col("path").str.starts_with(f"{SITE}/"))
     return [
         PlacedMeter(row["path"], row["path"].rpartition("/")[0], MeterLevel(row["level"]), row["interval_seconds"])
