@@ -1,0 +1,72 @@
+"""`wattline run`: the streams and the lake writer against a Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from broker import facility as published
+from broker.admin import create_topics
+from broker.folders import user_folder
+from broker.supervisor import Supervisor, lock_folder
+from schemas.facility import load
+from schemas.rules import load_rules
+from wattline.options import bootstrap_option, lake_option
+from wattline.parts import PARTS, Settings, workers
+
+
+class Parts(click.ParamType):
+    """Read `roll-up,lake` as a tuple of parts."""
+
+    name = "parts"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the parts named; fail with those that exist where one is unknown."""
+        if isinstance(value, tuple):
+            return value
+        chosen = tuple(part.strip() for part in str(value).split(","))
+        if unknown := [part for part in chosen if part not in PARTS]:
+            self.fail(f"{unknown[0]!r} is not a part; parts are {', '.join(PARTS)}", param, ctx)
+        return chosen
+
+
+@click.command()
+@click.argument("facility", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Rules instead of ours.")
+@bootstrap_option
+@lake_option
+@click.option("--only", type=Parts(), default=PARTS, show_default=",".join(PARTS), help="Parts to run, with commas.")
+@click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
+@click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
+@click.option("--replication", type=click.IntRange(1, 3), default=1, show_default=True, help="Of topics made now.")
+def command(
+    facility: Path | None,
+    rules: Path | None,
+    bootstrap: str,
+    lake: Path,
+    only: tuple[str, ...],
+    count: int,
+    clock: str,
+    replication: int,
+) -> None:
+    """Run the streams and the lake writer against a Kafka until stopped.
+
+    Makes the topics that are missing, publishes FACILITY where one is given (else the one in force counts),
+    and keeps every worker alive.
+    """
+    if rules is not None:
+        load_rules(rules)
+    asyncio.run(_prepare(bootstrap, facility, replication))
+    settings = Settings(bootstrap, lake.resolve(), clock, rules, count)
+    logs = user_folder() / "logs"
+    click.echo(f"running {', '.join(only)} on {bootstrap}; lake {settings.lake}; logs {logs}", err=True)
+    with Supervisor(workers(only, settings), logs, locks=lock_folder(bootstrap)) as supervisor:
+        supervisor.wait_for_signal()
+
+
+async def _prepare(bootstrap: str, facility: Path | None, replication: int) -> None:
+    await create_topics(bootstrap, replication=replication)
+    if facility is not None:
+        await published.publish(bootstrap, load(facility))

@@ -1,0 +1,43 @@
+"""The parts that a running Wattline is made of, as worker processes for the supervisor."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.supervisor import Worker
+
+PARTS: tuple[str, ...] = ("roll-up", "evaluate", "lake")
+"""Every part, in the order of the way of the data."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Say what all workers of one run share.
+
+    `clock` is `wall` where readings are live and `event` where recorded ones keep their own time.
+    `rules` None means the rules that ship with Wattline.
+    """
+
+    bootstrap: str
+    lake: Path
+    clock: str = "wall"
+    rules: Path | None = None
+    roll_up_workers: int = 1
+
+
+def workers(parts: tuple[str, ...], settings: Settings) -> list[Worker]:
+    """Return one worker a slot: as many of `roll-up` as asked for, one of every other part."""
+    counts = {part: settings.roll_up_workers if part == "roll-up" else 1 for part in parts}
+    return [worker(part, slot, settings) for part, count in counts.items() for slot in range(count)]
+
+
+def worker(part: str, slot: int, settings: Settings) -> Worker:
+    """Return the worker of one slot of one part; its options are those that the part knows."""
+    options = ["--slot", str(slot), "--bootstrap", settings.bootstrap, "--clock", settings.clock]
+    if part == "lake":
+        options += ["--lake", str(settings.lake)]
+    if part == "evaluate" and settings.rules is not None:
+        options += ["--rules", str(settings.rules)]
+    return Worker(f"{part}-{slot}", (sys.executable, "-m", "wattline", "worker", part, *options))
