@@ -41,7 +41,7 @@ class Parts(click.ParamType):
 @click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
 @click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
 @click.option("--replication", type=click.IntRange(1, 3), default=1, show_default=True, help="Of topics made now.")
-def command(
+def command(  # noqa: PLR0917
     facility: Path | None,
     rules: Path | None,
     bootstrap: str,
