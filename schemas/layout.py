@@ -43,7 +43,7 @@ class PlacedRack:
     name: Name | None
     nodes: int
     gpus_per_node: int
-    nameplate_watts: float
+    nameplate_watts: float | None
     budget_watts: float | None
     rest_watts: float | None
     vendor: str | None
@@ -51,6 +51,11 @@ class PlacedRack:
     gpu_nameplate_watts: float | None
     meters: tuple[str, ...]
     meter_interval_seconds: float
+
+    @property
+    def agreed_watts(self) -> float:
+        """Return its budget, else its nameplate, else 0 where neither is known."""
+        return self.budget_watts or self.nameplate_watts or 0.0
 
     @property
     def node_paths(self) -> list[str]:

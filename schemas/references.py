@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo, available_timezones
 
-from schemas import layout
+from schemas import layout, toml
 from schemas.facility import Facility, Feed, Panel, UpsGroup, Utility
 from schemas.findings import Finding, nearest, some
 from schemas.layout import PlacedMeter
@@ -234,9 +234,7 @@ class _References:
             yield self._error("wrong-reference", f"{where}.measures", f"{meter.measures!r} lies in another site")
 
     def _rules(self) -> Iterator[Finding]:
-        for name, count in Counter(rule.id for rule in self.facility.rules).items():
-            if count > 1:
-                yield self._error("duplicate", f"rules[{name}]", f"the id {name!r} is given {count} times")
+        yield from toml.duplicates([rule.id for rule in self.facility.rules], "rules", self.file)
 
 
 def _is_zone(name: str) -> bool:

@@ -111,6 +111,11 @@ class Rule(BaseModel):
         return self.threshold if given is None else float(given)
 
     @property
+    def has_clear(self) -> bool:
+        """Tell whether the rule names a clear level."""
+        return getattr(self, _CLEARS[self.condition]) is not None
+
+    @property
     def fires(self) -> Literal["above", "below"]:
         """Return on which side of the threshold the rule fires."""
         return "below" if self.condition == "below_watts" else "above"

@@ -11,8 +11,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import toml
-from schemas.facility import load
-from schemas.findings import refuse
+from schemas.facility import read
+from schemas.findings import Finding, refuse
 from schemas.metering import MEASURED
 from schemas.paths import PathIndex
 from schemas.registry import Registry
@@ -20,7 +20,7 @@ from schemas.rule import LIMITS, Rule
 from schemas.site_frames import Schema
 from schemas.subject import SubjectKind
 
-__all__ = ["RESOLVED", "Rule", "RulesFile", "default_rules", "load_rules", "resolve"]
+__all__ = ["RESOLVED", "Rule", "RulesFile", "default_rules", "load_rules", "read_rules", "resolve"]
 
 RESOLVED: Schema = {
     "rule": pl.Int32,
@@ -49,7 +49,7 @@ class RulesFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[1] = 1
-    rules: Annotated[tuple[Rule, ...], Field(strict=False)]
+    rules: Annotated[tuple[Rule, ...], Field(strict=False, min_length=1)]
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
@@ -57,13 +57,20 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
 
     Raises ConfigurationError with every error of the file at once.
     """
+    rules, findings = read_rules(path)
+    refuse(findings)
+    return rules or default_rules()
+
+
+def read_rules(path: Path) -> tuple[tuple[Rule, ...], list[Finding]]:
+    """Read the `[[rules]]` of a rules file or of a facility and return them with every error found."""
     raw = toml.read(path)
     if "sites" in raw:
-        return load(path).rules or default_rules()
+        facility, findings = read(path)
+        return facility.rules if facility else (), findings
     file, findings = toml.validate(RulesFile, raw, str(path))
-    names = [rule.id for rule in file.rules] if file else []
-    refuse([*findings, *toml.duplicates(names, "rules", str(path))])
-    return file.rules if file else ()
+    rules = file.rules if file else ()
+    return rules, [*findings, *toml.duplicates([rule.id for rule in rules], "rules", str(path))]
 
 
 def default_rules() -> tuple[Rule, ...]:

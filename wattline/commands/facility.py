@@ -1,0 +1,77 @@
+"""`wattline facility`: publish a facility, or show the one in force."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import polars as pl
+
+from broker import facility as published
+from schemas.errors import ConfigurationError
+from schemas.facility import load
+from schemas.registry import Registry
+from wattline.options import bootstrap_option
+
+format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+@click.group()
+def command() -> None:
+    """Publish a facility, or show the one in force."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--effective-from", metavar="TIME", help="ISO 8601 with zone; the next second where not given.")
+@format_option
+@bootstrap_option
+def publish(file: Path, effective_from: str | None, form: str, bootstrap: str) -> None:
+    """Check FILE and put it in force; every place keeps the id it has."""
+    moment = _moment(effective_from) if effective_from else None
+    registry = asyncio.run(published.publish(bootstrap, load(file), moment))
+    click.echo(_shown(registry, form))
+
+
+@command.command()
+@format_option
+@bootstrap_option
+def show(form: str, bootstrap: str) -> None:
+    """Show the sites in force with their versions."""
+    click.echo(_shown(asyncio.run(published.read_registry(bootstrap)), form))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise ConfigurationError(
+            f"--effective-from {text!r} is not a time with a zone; allowed: such as 2026-01-31T08:00:00+03:00"
+        )
+    return moment
+
+
+def sites(registry: Registry) -> list[dict[str, Any]]:
+    """Return one object a site: name, version, since when, how much it holds, its contract."""
+    held = registry.racks.group_by("site").agg(racks=pl.len(), nodes=pl.col("nodes").sum(), gpus=pl.col("gpus").sum())
+    names = registry.structure.select("path", "name_en", "name_ar")
+    shown = registry.sites.join(names, on="path").join(held, on="site", how="left").sort("path")
+    columns = ("path", "name_en", "name_ar", "version", "effective_from", "racks", "nodes", "gpus", "contract_watts")
+    return shown.with_columns(pl.col("racks", "nodes", "gpus").fill_null(0)).select(columns).to_dicts()
+
+
+def _shown(registry: Registry, form: str) -> str:
+    if form == "json":
+        objects = [site | {"effective_from": f"{site['effective_from'].isoformat()}Z"} for site in sites(registry)]
+        return msgspec.json.format(msgspec.json.encode(objects), indent=2).decode()
+    return "\n".join(
+        f"{site['path']}  {site['name_en']}: version {site['version']} since {site['effective_from']:%Y-%m-%d %H:%M:%S} "
+        f"UTC, {site['racks']:,} racks, {site['nodes']:,} nodes, {site['gpus']:,} GPUs"
+        for site in sites(registry)
+    )
