@@ -70,8 +70,10 @@ def _shown(registry: Registry, form: str) -> str:
     if form == "json":
         objects = [site | {"effective_from": f"{site['effective_from'].isoformat()}Z"} for site in sites(registry)]
         return msgspec.json.format(msgspec.json.encode(objects), indent=2).decode()
-    return "\n".join(
-        f"{site['path']}  {site['name_en']}: version {site['version']} since {site['effective_from']:%Y-%m-%d %H:%M:%S} "
-        f"UTC, {site['racks']:,} racks, {site['nodes']:,} nodes, {site['gpus']:,} GPUs"
-        for site in sites(registry)
-    )
+    return "\n".join(map(_line, sites(registry)))
+
+
+def _line(site: dict[str, Any]) -> str:
+    since = f"{site['effective_from']:%Y-%m-%d %H:%M:%S} UTC"
+    held = f"{site['racks']:,} racks, {site['nodes']:,} nodes, {site['gpus']:,} GPUs"
+    return f"{site['path']}  {site['name_en']}: version {site['version']} since {since}, {held}"
