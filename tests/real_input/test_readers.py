@@ -87,4 +87,4 @@ def test_counts_and_extremes_of_the_training_jobs(found: Found, shared_data: Pat
 def _mean_times_span(meter) -> float:
     (span,) = meter.spans
     within = meter.log.readings.filter(pl.col("time").dt.epoch("us").is_between(*span))["power_watts"]
-    return within.mean() * (span.ended - span.started) / 3.6e12 / 1000
+    return within.mean() * (span.ended - span.started) / 3.6e12
