@@ -211,7 +211,7 @@ def _when_it_counts(
 
     is_first = before == LONG_AGO
     mark = np.minimum(rows.mark, least) if len(state.watermark) > 1 else rows.mark
-    reached = np.where(is_first, mark, np.where(_shares_partition(gauges, state)[gauge], newest, rows.mark))
+    reached = np.where(is_first, mark, np.where(_shares_by_then(gauges, state, rows, is_first), newest, rows.mark))
     hold = state.hold[rows.input]
     again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
     hold[again] = rows.hold[again - 1]
@@ -220,6 +220,19 @@ def _when_it_counts(
     is_worst = gauges.metric[gauge] == AMPS
     counts_from = np.where(is_worst, np.maximum(rows.time, newest), np.where(is_late, passed + 1, rows.time))
     return counts_from, is_worst | ~is_late
+
+
+def _shares_by_then(gauges: Gauges, state: ReadingState, rows: _Arrivals, is_first: Bools) -> Bools:
+    """Tell of each reading whether, at its place in the log, all inputs of its gauge were heard in one partition."""
+    gauge = gauges.gauge[rows.input]
+    if not is_first.any():
+        return _shares_partition(gauges, state)[gauge]
+    heard_since = np.where(state.partition >= 0, -1, np.iinfo(np.int64).max)
+    heard_since[rows.input[is_first]] = rows.nth[is_first]
+    later = replace(state, partition=state.partition.copy())
+    later.partition[rows.input] = rows.partition
+    shares: Bools = _shares_partition(gauges, later)[gauge] & (rows.nth > -_least(gauges, -heard_since)[gauge])
+    return shares
 
 
 def _shares_partition(gauges: Gauges, state: ReadingState) -> Bools:
