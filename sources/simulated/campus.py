@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from schemas.job import Job, Progress
 from schemas.registry import Registry
 from sources.simulated.gpus import boards_of
-from sources.simulated.incidents import FEED_OVERLOAD, RACK_OVER_LIMIT, Incident, plan
+from sources.simulated.incidents import plan
 from sources.simulated.jobs import IDLE, IMAGE, INTERACTIVE, OTHER, TRAINING, VIDEO, WORKLOADS, blocks_of
 from sources.simulated.layout import layout_of
 from sources.simulated.load import day_demand, ramp, training_load
 from sources.simulated.meters import meters_of
+from sources.simulated.overload import overload_of
 from sources.simulated.progress import Output
 from sources.simulated.readings import Readings
-from sources.simulated.tree import LOSS, Flow, allowances, network_of
+from sources.simulated.tree import Flow, allowances, network_of
 from sources.simulated.truth import truth_of
 
 Floats = NDArray[np.float64]
@@ -66,8 +67,8 @@ class Campus:
         self._next, self._jitter, self._noise, self._wander = start, jitter, noise, wander
         self._network = network_of(self.layout, plant)
         self._meters = meters_of(self.layout, meters)
-        reserved = [incident.index for incident in self.incidents if incident.kind == RACK_OVER_LIMIT]
-        self.blocks = blocks_of(self.layout, jobs, np.array(reserved, dtype=np.int64))
+        self._overloads = [overload_of(incident, self._network) for incident in self.incidents if incident.racks]
+        self.blocks = blocks_of(self.layout, jobs, [overload.incident.racks for overload in self._overloads])
         self._fresh = self.blocks.fill(start)
         self._caps_in_order = self._caps()
         self._boards = boards_of(self.layout, self._caps_in_order, self._is_amd(registry), plant)
@@ -80,7 +81,7 @@ class Campus:
     @property
     def truths(self) -> list[dict[str, Any]]:
         """Return the truth of every incident, known before it happens."""
-        return [truth_of(incident, self._incident_job(incident)) for incident in self.incidents]
+        return [truth_of(incident) for incident in self.incidents]
 
     def second(self, second: int) -> Second:
         """Return the second `second`; each follows the one before, anything else raises ValueError."""
@@ -116,19 +117,14 @@ class Campus:
         self._block_site = np.array([blocks.site_of(block) for block in range(len(blocks))], dtype=np.int64)
         self._zones = [ZoneInfo(name) for name in layout.time_zones]
 
-    def _incident_job(self, incident: Incident) -> str | None:
-        site = incident.subject.partition("/")[0]
-        return f"{site}-burn-in-{incident.id}" if incident.kind == RACK_OVER_LIMIT else None
-
     # -- one second -------------------------------------------------------------------------------
 
     def _turn_jobs(self, second: int) -> list[Job]:
         changed, self._fresh = self._fresh + self.blocks.advance(second), []
-        overloads = [incident for incident in self.incidents if incident.kind == RACK_OVER_LIMIT]
-        for block, incident in zip(self.blocks.reserved, sorted(overloads, key=lambda each: each.index), strict=True):
+        for block, number in self.blocks.reserved.items():
+            incident = self._overloads[number].incident
             if incident.starts == second:
-                name = self._incident_job(incident) or incident.id
-                changed.append(self.blocks.start(int(block), OTHER, second, incident.ends, name))
+                changed.append(self.blocks.start(block, OTHER, second, incident.ends, str(incident.job)))
         return changed
 
     def _block_load(self, second: int) -> Floats:
@@ -161,59 +157,31 @@ class Campus:
         asynchronous = np.where((workload == TRAINING) | (workload == IDLE), np.float32(0.2), np.float32(2.0))
         node_load = np.clip(block_load[self._node_block] * (1.0 + asynchronous * drift), 0.0, 1.0).astype(np.float32)
         wobble = np.float32(0.006) * self._wander.standard_normal(len(self._gpu_node), dtype=np.float32)
-        self._boards.step(node_load[self._gpu_node], wobble)
-        for incident in self.incidents:
-            if incident.kind == RACK_OVER_LIMIT and incident.starts <= second:
-                self._overload(incident, incident.weight(second))
+        self._boards.work(node_load[self._gpu_node], wobble)
+        for overload in self._overloads:
+            overload.drive(self._boards, self._caps_in_order, second)
         self._boards.settle()
-
-    def _overload(self, incident: Incident, weight: float) -> None:
-        """Drive the boards of one rack towards the power at which the rack stands at the incident's peak."""
-        racks, boards, rack = self.layout.racks, self._boards, incident.index
-        here = slice(racks.gpu_first[rack], racks.gpu_first[rack] + racks.gpu_count[rack])
-        wanted = np.full(len(racks.id), incident.peak_watts or 0.0)
-        share = min(self._network.gpu_allowance(wanted)[rack] / racks.nameplate_watts[rack], 1.1)
-        reached = share * boards.nameplate[here] * (boards.power[here] / np.mean(boards.power[here]))
-        boards.power[here] += np.float32(weight) * (reached - boards.power[here])
-        if weight > 0:
-            boards.demand[here] = boards.power[here]
-        boards.cap[here] = np.ceil(1.1 * boards.nameplate[here]) if weight > 0 else self._caps_in_order[here]
 
     def _flow(self, second: int) -> Flow:
         layout, network = self.layout, self._network
         gpu = np.bincount(self._gpu_rack, self._boards.power, minlength=len(layout.racks.id))
-        racks = network.rack_watts(gpu, self._rest_extra(second, gpu))
+        extra = np.zeros(len(gpu))
+        for overload in self._overloads:
+            overload.add_rest(extra, second)
+        racks = network.rack_watts(gpu, extra)
         self._line_drift = _CALM * self._line_drift + _SHARE_DRIFT * self._wander.standard_normal(len(self._line_drift))
         share = network.line_share * np.exp(self._line_drift)
         share /= np.bincount(layout.lines.rack, share, minlength=len(racks))[layout.lines.rack]
+        for overload in self._overloads:
+            share = overload.move_lines(network, share, second)
         cooling = 0.16 + 0.05 * np.sin((self._hours(second) - 9.0) / 24.0 * 2.0 * np.pi)
-        return network.flow(racks, self._node_watts(racks - gpu), cooling, share, self._stray(second, racks, share))
-
-    def _rest_extra(self, second: int, gpu: Floats) -> Floats:
-        """Return what an overloaded rack's fans add where its boards alone cannot reach the peak."""
-        extra = np.zeros(len(gpu))
-        for incident in self.incidents:
-            if incident.kind == RACK_OVER_LIMIT and (weight := incident.weight(second)) > 0:
-                missing = (incident.peak_watts or 0.0) - self._network.rack_watts(gpu, extra)[incident.index]
-                extra[incident.index] = weight * max(missing, 0.0) if weight == 1.0 else 0.0
-        return extra
+        return network.flow(racks, self._node_watts(racks - gpu), cooling, share)
 
     def _node_watts(self, rest: Floats) -> Floats:
         nodes = self.layout.nodes
         gpu = np.bincount(self._gpu_node, self._boards.power, minlength=len(nodes.id))
         each = rest / np.maximum(np.bincount(nodes.rack, minlength=len(rest)), 1)
         return np.asarray(gpu + 0.85 * each[nodes.rack])
-
-    def _stray(self, second: int, racks: Floats, share: Floats) -> Floats:
-        """Return what hangs on elements of the tree besides racks: load banks of incidents."""
-        stray = np.zeros(len(self.layout.tree.id))
-        for incident in self.incidents:
-            if incident.kind == FEED_OVERLOAD and (weight := incident.weight(second)) > 0:
-                on = self.layout.lines.feed == incident.index
-                carried = float((racks[self.layout.lines.rack[on]] * share[on]).sum())
-                wanted = (incident.peak_watts or 0.0) / (1.0 + LOSS[incident.subject_kind])
-                stray[incident.index] = weight * max(wanted - carried, 0.0)
-        return stray
 
     def _silent(self, second: int) -> Ints:
         silent = [incident.index for incident in self.incidents if incident.is_silent(second)]

@@ -35,7 +35,7 @@ AMD_POWER_CAP = 0x1
 
 @dataclass
 class Boards:
-    """Hold the state of every board; `step` moves it on by one second."""
+    """Hold the state of every board; `work`, then `settle`, move it on by one second."""
 
     nameplate: F32
     cap: F32
@@ -51,8 +51,8 @@ class Boards:
     energy: F64
     demand: F32
 
-    def step(self, load: F32, drift: F32) -> None:
-        """Move on by one second under `load` (0–1 of each board's range).
+    def work(self, load: F32, drift: F32) -> None:
+        """Draw power for one second under `load` (0–1 of each board's range).
 
         `drift` is the control loop's wobble around 0, as a share of the range; a board whose demand
         is above its cap is held at the cap.
@@ -60,7 +60,6 @@ class Boards:
         reach = self.nameplate - self.idle
         self.demand = self.idle + reach * load * (self.gain + drift)
         self.power = np.minimum(self.demand, self.cap * (np.float32(1.0) + np.float32(0.25) * drift))
-        self.settle()
 
     def settle(self) -> None:
         """Let heat and counters follow `power` by one second."""

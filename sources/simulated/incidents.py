@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.errors import ConfigurationError
 from schemas.subject import SubjectKind
@@ -15,8 +16,13 @@ RACK_OVER_LIMIT, FEED_OVERLOAD, SILENT_RACK = "rack-over-limit", "feed-overload"
 KINDS = (RACK_OVER_LIMIT, FEED_OVERLOAD, SILENT_RACK)
 
 OVER_LIMIT = 1.06
-"""Peak of an overload as a share of the limit."""
+"""Peak of an overload as a share of the limit, where nothing holds it lower."""
+UNDER_RACK_LIMIT = 0.945
+"""A feed is overloaded by racks none of which comes near its own limit."""
+LEAST_OVER_LIMIT = 1.02
 RISE_SECONDS, FALL_SECONDS = 6.0, 4.0
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Incident:
 
     Times are whole seconds since the epoch. The cause acts in `[starts, ends)`; an overload rises
     for `RISE_SECONDS` and falls for `FALL_SECONDS` from there on. `index` is the subject's place in
-    the layout: a rack's in `racks`, a feed's in `tree`.
+    the layout: a rack's in `racks`, a feed's in `tree`. `racks` are the racks that an overload takes
+    for its job; they are idle before and after.
     """
 
     id: str
@@ -37,9 +44,15 @@ class Incident:
     cause: str
     starts: int
     ends: int
-    rule: str
+    rule: str | None
+    racks: tuple[int, ...] = ()
     limit_watts: float | None = None
     peak_watts: float | None = None
+
+    @property
+    def job(self) -> str | None:
+        """Return the name of the job behind an overload."""
+        return f"{self.subject.partition('/')[0]}-burn-in-{self.id}" if self.racks else None
 
     def weight(self, second: int) -> float:
         """Return how far the overload has risen in `[second, second + 1 s)`: 0 = not at all, 1 = at its peak."""
@@ -53,33 +66,24 @@ class Incident:
 
 
 def plan(kinds: Sequence[str], layout: Layout, start: int, rng: np.random.Generator) -> list[Incident]:
-    """Choose a subject and times for each kind of incident; subjects are never shared.
+    """Choose a subject and times for each kind of incident; no rack has a part in two of them.
 
     Raises ConfigurationError where the facility has nothing that an incident of the kind could strike.
     """
-    racks = rng.permutation(np.flatnonzero(layout.racks.gpu_count == layout.racks.gpu_count.max(initial=0)))
-    feeds = rng.permutation(
-        np.flatnonzero(np.isfinite(layout.tree.limit_watts) & (layout.tree.kind == SubjectKind.FEED))
-    )
-    planned = []
+    most = layout.racks.gpu_count.max(initial=1)
+    racks = rng.permutation(np.flatnonzero(layout.racks.gpu_count >= max(most, 1)))
+    feeds = rng.permutation(np.flatnonzero(layout.tree.kind == SubjectKind.FEED))
+    planned: list[Incident] = []
     for number, kind in enumerate(dict.fromkeys(kinds), start=1):
-        pool = feeds if kind == FEED_OVERLOAD else racks
-        if number > len(pool):
-            raise ConfigurationError(
-                f"incident {kind}: the facility has no {_NEEDS[kind]}; leave out --incident {kind}"
-            )
-        planned.append(_INCIDENTS[kind](f"incident-{number}", int(pool[number - 1]), layout, start))
+        taken = {rack for incident in planned for rack in (incident.index, *incident.racks)}
+        planned.append(
+            _PLANS[kind](f"incident-{number}", layout, start, feeds if kind == FEED_OVERLOAD else racks, taken)
+        )
     return planned
 
 
-_NEEDS = {
-    RACK_OVER_LIMIT: "rack with GPUs left to overload",
-    FEED_OVERLOAD: "feed with rated_amps left to overload",
-    SILENT_RACK: "rack with GPUs left to silence",
-}
-
-
-def _rack_over_limit(name: str, rack: int, layout: Layout, start: int) -> Incident:
+def _rack_over_limit(name: str, layout: Layout, start: int, racks: Ints, taken: set[int]) -> Incident:
+    rack = _first_free(racks, taken, RACK_OVER_LIMIT)
     limit = float(layout.racks.limit_watts[rack])
     return Incident(
         id=name,
@@ -91,31 +95,44 @@ def _rack_over_limit(name: str, rack: int, layout: Layout, start: int) -> Incide
         cause="a burn-in job ramps up on boards whose power caps a driver restart has put back to their maximum",
         starts=start + 15,
         ends=start + 90,
-        rule="rack-over-limit",
+        rule="rack-over-budget",
+        racks=(rack,),
         limit_watts=limit,
-        peak_watts=OVER_LIMIT * limit,
+        peak_watts=float(min(OVER_LIMIT * limit, max(0.99 * layout.racks.most_watts[rack], LEAST_OVER_LIMIT * limit))),
     )
 
 
-def _feed_overload(name: str, feed: int, layout: Layout, start: int) -> Incident:
-    limit = float(layout.tree.limit_watts[feed])
+def _feed_overload(name: str, layout: Layout, start: int, feeds: Ints, taken: set[int]) -> Incident:
+    for feed in feeds:
+        racks = np.unique(layout.lines.rack[layout.lines.feed == feed])
+        limit = float(layout.tree.limit_watts[feed])
+        within = UNDER_RACK_LIMIT * float(layout.racks.limit_watts[racks].sum())
+        if within >= LEAST_OVER_LIMIT * limit and (layout.racks.gpu_count[racks] > 0).all() and not taken & set(racks):
+            break
+    else:
+        raise ConfigurationError(
+            "--incident feed-overload: no feed of the facility can be overloaded by racks that keep to their own "
+            "limits, even with its twin lost; choose another incident or another facility"
+        )
     return Incident(
         id=name,
         kind=FEED_OVERLOAD,
         subject_kind=SubjectKind.FEED,
         subject=layout.tree.path[feed],
-        index=feed,
+        index=int(feed),
         cause_kind="fault",
-        cause="a load bank was left connected to the feed: its meter shows more than the racks on it",
+        cause="the other side of its racks is lost while a burn-in job drives them: one feed carries them all",
         starts=start + 25,
         ends=start + 100,
-        rule="feed-over-limit",
+        rule="feed-over-usable",
+        racks=tuple(int(rack) for rack in racks),
         limit_watts=limit,
-        peak_watts=OVER_LIMIT * limit,
+        peak_watts=min(OVER_LIMIT * limit, within),
     )
 
 
-def _silent_rack(name: str, rack: int, layout: Layout, start: int) -> Incident:
+def _silent_rack(name: str, layout: Layout, start: int, racks: Ints, taken: set[int]) -> Incident:
+    rack = _first_free(racks, taken, SILENT_RACK)
     return Incident(
         id=name,
         kind=SILENT_RACK,
@@ -126,8 +143,15 @@ def _silent_rack(name: str, rack: int, layout: Layout, start: int) -> Incident:
         cause="the rack's management switch is down: it works on, but nothing of it is heard",
         starts=start + 20,
         ends=start + 140,
-        rule="rack-silent",
+        rule=None,
     )
 
 
-_INCIDENTS = {RACK_OVER_LIMIT: _rack_over_limit, FEED_OVERLOAD: _feed_overload, SILENT_RACK: _silent_rack}
+def _first_free(racks: Ints, taken: set[int], kind: str) -> int:
+    for rack in racks:
+        if int(rack) not in taken:
+            return int(rack)
+    raise ConfigurationError(f"--incident {kind}: the facility has no rack with GPUs left for it; leave it out")
+
+
+_PLANS = {RACK_OVER_LIMIT: _rack_over_limit, FEED_OVERLOAD: _feed_overload, SILENT_RACK: _silent_rack}

@@ -7,6 +7,7 @@ it is drawn from the seed, so that the same seed gives the same jobs at the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,7 +24,7 @@ Ints = NDArray[np.int64]
 WORKLOADS = ("training", "image", "video", "interactive", "other", "idle")
 TRAINING, IMAGE, VIDEO, INTERACTIVE, OTHER, IDLE = range(6)
 
-_SHARES = (0.46, 0.13, 0.11, 0.15, 0.08, 0.07)
+_SHARES = (0.50, 0.13, 0.11, 0.15, 0.06, 0.05)
 _NODES_MEDIAN = {TRAINING: 72, IMAGE: 16, VIDEO: 16, INTERACTIVE: 24, OTHER: 8, IDLE: 12}
 _NODES_MOST = {TRAINING: 0.12, IMAGE: 0.03, VIDEO: 0.03, INTERACTIVE: 0.04, OTHER: 0.02, IDLE: 0.02}
 _HOURS_MEDIAN = {TRAINING: 30.0, IMAGE: 60.0, VIDEO: 4.0, INTERACTIVE: 90.0, OTHER: 1.5, IDLE: 1.0}
@@ -64,8 +65,8 @@ class Blocks:
     node_first: Ints
     node_count: Ints
     tenants: Tenants
-    reserved: Ints
-    """Blocks that stay idle until something starts a job on them (an incident)."""
+    reserved: dict[int, int]
+    """Blocks that stay idle until an incident starts its job on them, with the number of that incident."""
     _next_number: int = 1
     _running: dict[int, Job] = field(default_factory=dict)
 
@@ -93,7 +94,7 @@ class Blocks:
             records.append(self._begin(int(block), int(self.tenants.workload[block]), now - 3600.0 * past, hours))
         waiting = self.tenants.workload == IDLE
         self.tenants.ended[waiting] = now + self.rng.uniform(30.0, 3600.0, int(waiting.sum()))
-        self.tenants.ended[self.reserved] = np.inf
+        self.tenants.ended[list(self.reserved)] = np.inf
         return records
 
     def advance(self, now: float) -> list[Job]:
@@ -125,7 +126,7 @@ class Blocks:
         tenants.communication[block] = tenants.step[block] * rng.uniform(0.08, 0.22)
         tenants.checkpoint[block] = rng.uniform(240.0, 900.0)
         tenants.writing[block] = rng.uniform(6.0, 20.0)
-        tenants.intensity[block] = rng.uniform(0.72, 0.98) if workload == TRAINING else rng.uniform(0.5, 0.85)
+        tenants.intensity[block] = rng.uniform(0.72, 0.98) if workload == TRAINING else rng.uniform(0.6, 0.95)
         tenants.memory_share[block] = rng.uniform(0.55, 0.95)
         tenants.number[block] = self._next_number
         self._next_number += 1
@@ -155,42 +156,42 @@ class Blocks:
         return int(np.searchsorted(self.layout.sites, site))
 
 
-def blocks_of(layout: Layout, rng: np.random.Generator, reserved_racks: Ints) -> Blocks:
+def blocks_of(layout: Layout, rng: np.random.Generator, reserved_racks: Sequence[Sequence[int]]) -> Blocks:
     """Cut the nodes of each site into blocks and deal them their first workloads.
 
-    Each rack in `reserved_racks` becomes a block of its own without a tenant.
+    The racks of each entry of `reserved_racks` become a block of their own without a tenant.
     """
-    counts, workloads, reserved = [], [], []
-    for count, is_reserved in _stretches(layout, reserved_racks):
-        if is_reserved:
-            reserved.append(len(counts))
-            counts.append(count)
-            workloads.append(IDLE)
+    cut: list[tuple[int, int]] = []
+    reserved: dict[int, int] = {}
+    for count, number in _stretches(layout, reserved_racks):
+        if number is None:
+            cut += _cut(count, rng)
         else:
-            for size, workload in _cut(count, rng):
-                counts.append(size)
-                workloads.append(workload)
-    node_count = np.array(counts, dtype=np.int64)
-    tenants = Tenants.none(len(counts))
-    tenants.workload[:] = workloads
+            reserved[len(cut)] = number
+            cut.append((count, IDLE))
+    node_count = np.array([count for count, _ in cut], dtype=np.int64)
+    tenants = Tenants.none(len(cut))
+    tenants.workload[:] = [workload for _, workload in cut]
     return Blocks(
         layout=layout,
         rng=rng,
         node_first=np.cumsum(node_count) - node_count,
         node_count=node_count,
         tenants=tenants,
-        reserved=np.array(reserved, dtype=np.int64),
+        reserved=reserved,
     )
 
 
-def _stretches(layout: Layout, reserved_racks: Ints) -> list[tuple[int, bool]]:
-    """Return runs of nodes that one block may span: of one site, and each reserved rack by itself."""
+def _stretches(layout: Layout, reserved_racks: Sequence[Sequence[int]]) -> list[tuple[int, int | None]]:
+    """Return runs of nodes that one block may span: (nodes of one site, None) or (nodes reserved, for which entry)."""
     rack = layout.nodes.rack
-    reserved = np.isin(rack, reserved_racks)
-    group = np.where(reserved, rack, -1 - layout.racks.site[rack])
+    group = -1 - layout.racks.site[rack]
+    for number, racks in enumerate(reserved_racks):
+        group[np.isin(rack, racks)] = number
     starts = np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
     ends = np.append(starts[1:], len(group))
-    return [(int(end - start), bool(reserved[start])) for start, end in zip(starts, ends, strict=True)]
+    runs = zip(starts, ends, group[starts], strict=True)
+    return [(int(end - start), int(number) if number >= 0 else None) for start, end, number in runs]
 
 
 def _cut(nodes: int, rng: np.random.Generator) -> list[tuple[int, int]]:

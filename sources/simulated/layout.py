@@ -35,6 +35,8 @@ class Racks:
     """Nameplates of its GPUs together."""
     limit_watts: Floats
     """Its budget, else its nameplate, else what its GPUs suggest."""
+    most_watts: Floats
+    """What it cannot exceed, infinite where nobody knows."""
     rest_watts: Floats
     """Its modelled rest besides its GPUs, NaN where the facility says nothing."""
 
@@ -150,6 +152,7 @@ def _racks(registry: Registry, slots: pl.DataFrame) -> Racks:
         gpu_count=last - first,
         nameplate_watts=nameplate,
         limit_watts=limit.to_numpy(),
+        most_watts=rack["nameplate_watts"].fill_null(np.inf).to_numpy(),
         rest_watts=rack["rest_watts"].fill_null(np.nan).to_numpy(),
     )
 

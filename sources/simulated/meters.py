@@ -183,7 +183,7 @@ def _line_index(layout: Layout, inputs: pl.DataFrame) -> Ints:
     lines = pl.DataFrame(
         {
             "subject": layout.racks.id[layout.lines.rack],
-            "feed": np.where(layout.lines.feed >= 0, layout.tree.id[layout.lines.feed], -1),
+            "feed": np.append(layout.tree.id, -1)[layout.lines.feed],
         },
         schema={"subject": pl.Int32, "feed": pl.Int32},
     ).with_row_index("line")
@@ -206,6 +206,8 @@ def _voltages(layout: Layout, meters: pl.DataFrame) -> Floats:
 def _phase_shares(meter: Ints, phase: Ints, rng: np.random.Generator) -> Floats:
     """Return 1 for totals and for the phases of a meter three shares near a third that add up to 1."""
     weight = np.where(phase == 0, 0.0, 1.0 + IMBALANCE * rng.standard_normal(len(meter)))
+    if not len(meter):
+        return np.ones(0)
     total = np.bincount(meter, weight)[meter]
     return np.where(phase == 0, 1.0, weight / np.maximum(total, 1e-9))
 

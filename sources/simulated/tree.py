@@ -61,16 +61,15 @@ class Network:
         slope = 1.0 + self.rest_watts * (1 - REST_AT_IDLE) / nameplate
         return np.maximum((rack_watts - self.rest_watts * REST_AT_IDLE) / slope, 0.0)
 
-    def flow(self, racks: Floats, nodes: Floats, cooling_share: Floats, line_share: Floats, stray: Floats) -> Flow:
+    def flow(self, racks: Floats, nodes: Floats, cooling_share: Floats, line_share: Floats) -> Flow:
         """Return what every line and every element of the tree carries.
 
-        `cooling_share` is each site's cooling per watt of IT, `stray` what hangs on an element of
-        the tree besides racks.
+        `cooling_share` is each site's cooling per watt of IT.
         """
         layout = self.layout
         lines = racks[layout.lines.rack] * line_share
         cooling = self._site_sum(racks) * cooling_share
-        tree = self._carried(lines, cooling, stray)
+        tree = self._carried(lines, cooling)
         sites = self._sites(tree, self._site_sum(racks) + cooling)
         return Flow(racks=racks, lines=lines, tree=tree, nodes=nodes, sites=sites, cooling=cooling)
 
@@ -84,9 +83,13 @@ class Network:
         sites = np.searchsorted(self.layout.sites, self.layout.racks.site)
         return np.bincount(sites, racks, minlength=len(self.layout.sites))
 
-    def _carried(self, lines: Floats, cooling: Floats, stray: Floats) -> Floats:
+    def _carried(
+        self,
+        lines: Floats,
+        cooling: Floats,
+    ) -> Floats:
         tree, on = self.layout.tree, self.layout.lines.feed
-        carried = stray + np.bincount(on[on >= 0], lines[on >= 0], minlength=len(tree.id))
+        carried = np.bincount(on[on >= 0], lines[on >= 0], minlength=len(tree.id)).astype(np.float64)
         for kind, loss in LOSS.items():
             here = np.flatnonzero(tree.kind == kind)
             if kind == SubjectKind.UTILITY and len(here):
@@ -144,9 +147,7 @@ def _shrink_places(layout: Layout, kind: SubjectKind, ids: Ints, allowed: Floats
 
 def _shrink_tree(network: Network, allowed: Floats, headroom: float) -> Floats:
     layout, lines, tree = network.layout, network.layout.lines, network.layout.tree
-    full = network.flow(
-        allowed, np.zeros(0), np.full(len(layout.sites), 0.25), network.line_share, np.zeros(len(tree.id))
-    ).tree
+    full = network.flow(allowed, np.zeros(0), np.full(len(layout.sites), 0.25), network.line_share).tree
     factor = np.minimum(1.0, headroom * tree.limit_watts / np.maximum(full, 1.0))
     for index in range(len(tree.id) - 1, -1, -1):
         if tree.parent[index] >= 0:

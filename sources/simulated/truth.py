@@ -11,7 +11,7 @@ from typing import Any
 from sources.simulated.incidents import Incident
 
 
-def truth_of(incident: Incident, job: str | None = None) -> dict[str, Any]:
+def truth_of(incident: Incident) -> dict[str, Any]:
     """Return what is true about an incident, as it stands on its line; times are ISO 8601, UTC.
 
     `ends` is when the cause ends; the readings fall back within the seconds after it.
@@ -21,7 +21,7 @@ def truth_of(incident: Incident, job: str | None = None) -> dict[str, Any]:
         "kind": incident.kind,
         "subject_kind": incident.subject_kind.name.lower(),
         "subject": incident.subject,
-        "cause": {"kind": incident.cause_kind, "what": incident.cause, "job": job},
+        "cause": {"kind": incident.cause_kind, "what": incident.cause, "job": incident.job},
         "starts": _iso(incident.starts),
         "ends": _iso(incident.ends),
         "rule": incident.rule,

@@ -59,7 +59,7 @@ id = "{site}/grid"
 rated_watts = 5000000.0
 [[meters]]
 id = "{site}/grid/m"
-measures = "{site}/grid"
+measures = "{site}"
 level = "utility"
 [[ups_groups]]
 id = "{site}/ups-{side}"
@@ -82,7 +82,7 @@ id = "{site}/{row}-{side}"
 fed_by = "{site}/panel-{side}"
 twin = "{site}/{row}-{twin}"
 side = "{side}"
-rated_amps = 800.0
+rated_amps = {amps}
 voltage_volts = 415.0
 racks = ["{site}/h1/{row}/*"]
 metered = true
@@ -93,12 +93,13 @@ def toml(*, power: bool = True) -> str:
     """Return the whole file, or only places where there shall be no power tree."""
     sites = {"ruh": "Asia/Riyadh", "lax": "America/Los_Angeles"}
     parts = [_HEAD, *(_SITE.format(site=site, zone=zone) for site, zone in sites.items())]
+    rows = (("r1", 620.0), ("r2", 800.0), ("r3", 400.0))
     for site in sites if power else ():
         grid, _, rest = _POWER.partition("[[ups_groups]]")
         parts.append(grid.format(site=site))
         for side, twin in (("a", "b"), ("b", "a")):
             parts.append(("[[ups_groups]]" + rest).format(site=site, side=side))
-            parts += [_FEED.format(site=site, side=side, twin=twin, row=row) for row in ("r1", "r2", "r3")]
+            parts += [_FEED.format(site=site, side=side, twin=twin, row=row, amps=amps) for row, amps in rows]
     return "\n".join(parts)
 
 

@@ -84,7 +84,7 @@ def test_a_second_out_of_turn_is_refused(facility: Registry) -> None:
 
 
 def test_readings_lie_in_their_second_and_on_it_without_jitter(facility: Registry) -> None:
-    campus, (second, *_) = run(facility, 1)
+    _, (second, *_) = run(facility, 1)
     start = datetime.fromtimestamp(START, UTC).replace(tzinfo=None)
     age = (second.gpu["time"] - start).dt.total_milliseconds()
     assert age.min() > 0
@@ -120,7 +120,9 @@ def test_a_and_b_share_a_rack_unevenly_but_neither_carries_it_alone(
     two_minutes: tuple[Campus, list[Second]], facility: Registry
 ) -> None:
     inputs = by_meter(two_minutes[1][0], facility, MeterLevel.RACK_INPUT)
-    share = inputs.select(share=pl.col("power_watts").max().over("subject") / pl.col("power_watts").sum().over("subject"))
+    share = inputs.select(
+        share=pl.col("power_watts").max().over("subject") / pl.col("power_watts").sum().over("subject")
+    )
     assert share["share"].max() < 0.75
     assert (share["share"] > 0.52).mean() > 0.5
 
@@ -145,8 +147,15 @@ def test_phases_of_a_feed_add_up_to_its_total_and_are_not_balanced(
 ) -> None:
     feeds = two_minutes[1][0].power.filter(pl.col("level") == MeterLevel.FEED)
     total = feeds.filter(pl.col("phase") == 0).select("meter", "power_watts", "current_amps", "voltage_volts")
-    phases = feeds.filter(pl.col("phase") > 0).group_by("meter").agg(
-        pl.len(), pl.col("power_watts").sum(), pl.col("current_amps").max().alias("worst"), pl.col("voltage_volts").mean()
+    phases = (
+        feeds.filter(pl.col("phase") > 0)
+        .group_by("meter")
+        .agg(
+            pl.len(),
+            pl.col("power_watts").sum(),
+            pl.col("current_amps").max().alias("worst"),
+            pl.col("voltage_volts").mean(),
+        )
     )
     both = total.join(phases, on="meter", suffix="_by_phase")
     assert both["len"].unique().to_list() == [3]
@@ -175,7 +184,7 @@ def test_the_gpus_of_a_training_job_swing_together_and_apart_from_other_jobs(fac
     means = []
     for job in training:
         mine = watts[:, block == job]
-        among = np.corrcoef(mine[:, ::7].T)
+        among = np.corrcoef(mine[20:, ::7].T)
         assert np.median(among) > 0.8
         means.append(mine.mean(axis=1))
     assert abs(np.corrcoef(np.stack(means))[0, 1]) < 0.6
@@ -190,7 +199,7 @@ def test_inference_follows_the_day_of_its_own_site(facility: Registry) -> None:
         for site in range(2):
             mine = interactive & (campus._block_site == site)
             assert mine.any()
-            loads[campus.layout.site_paths[site], start] = (demand / campus.blocks.tenants.intensity)[mine].mean()
+            loads[campus.layout.site_paths[site], start] = (demand[mine] / campus.blocks.tenants.intensity[mine]).mean()
     assert loads["ruh", START] > 1.5 * loads["lax", START]
     assert loads["lax", START + 43_200] > 1.5 * loads["ruh", START + 43_200]
 
@@ -230,7 +239,7 @@ def test_temperature_follows_power_with_a_lag(facility: Registry) -> None:
     load, drift = np.ones(len(boards.power), np.float32), np.zeros(len(boards.power), np.float32)
     die = []
     for _ in range(60):
-        boards.step(load, drift)
+        boards.work(load, drift)
         boards.settle()
         die.append(float(boards.die.mean()))
     settled = die[-1]
@@ -271,7 +280,7 @@ def test_the_first_second_names_every_running_job_and_later_ones_only_changes(
 
 
 def test_progress_counts_up_and_each_workload_counts_its_own(facility: Registry) -> None:
-    campus, seconds = run(facility, 60)
+    _, seconds = run(facility, 60)
     reports = [report for second in seconds for report in second.progress]
     by_job: dict[str, list] = {}
     for report in reports:
@@ -289,6 +298,6 @@ def test_progress_counts_up_and_each_workload_counts_its_own(facility: Registry)
 def test_a_site_without_power_tree_or_meters_still_works(tmp_path: Path) -> None:
     """A first facility has racks and nothing else; its GPUs report all the same."""
     bare = registry(tmp_path, power=False)
-    campus, seconds = run(bare, 3)
+    _, seconds = run(bare, 3)
     assert len(seconds[-1].gpu) == len(bare.slots)
     assert set(seconds[-1].power["level"]) <= {MeterLevel.RACK_INPUT}

@@ -46,13 +46,14 @@ def metered(seconds: list[Second], facility: Registry, level: MeterLevel, subjec
     return [row["power_watts"].sum() if len(row) else None for row in rows]
 
 
-def test_every_incident_has_a_truth_with_a_cause_and_a_rule(story: tuple[dict[str, dict], list[Second]]) -> None:
+def test_every_incident_has_a_truth_with_a_cause_and_a_subject_of_its_own(
+    story: tuple[dict[str, dict], list[Second]],
+) -> None:
     truths, _ = story
     assert set(truths) == set(KINDS)
     for truth in truths.values():
         assert truth["cause"]["kind"] in {"job", "fault"}
         assert truth["cause"]["what"]
-        assert truth["rule"]
     assert len({truth["subject"] for truth in truths.values()}) == len(KINDS)
 
 
@@ -69,7 +70,7 @@ def test_the_rack_is_over_its_limit_within_half_a_minute_and_only_for_its_time(
     assert ends - 1 <= over[-1] < ends + 5
     assert over == list(range(over[0], over[-1] + 1))
     assert max(watts) == pytest.approx(truth["peak_watts"], rel=0.01)
-    assert truth["peak_watts"] > 1.05 * truth["limit_watts"]
+    assert truth["peak_watts"] > 1.04 * truth["limit_watts"]
     assert watts[-1] < 0.9 * truth["limit_watts"]
 
 
@@ -82,7 +83,10 @@ def test_the_rack_is_driven_by_its_gpus_and_the_job_of_the_truth(
     gpus = [second.gpu.filter(pl.col("rack") == rack)["power_watts"].sum() for second in seconds]
     assert gpus[starts + 30] > 3 * gpus[starts - 1]
     records = [
-        (number, job) for number, second in enumerate(seconds) for job in second.jobs if job.job == truth["cause"]["job"]
+        (number, job)
+        for number, second in enumerate(seconds)
+        for job in second.jobs
+        if job.job == truth["cause"]["job"]
     ]
     assert [(number, job.state) for number, job in records] == [(starts, "running"), (ends, "completed")]
     nodes = {allocation.node for allocation in records[0][1].allocations}
@@ -90,7 +94,7 @@ def test_the_rack_is_driven_by_its_gpus_and_the_job_of_the_truth(
     assert len(nodes) == facility.racks.filter(pl.col("rack") == rack)["nodes"].item()
 
 
-def test_the_feed_is_overloaded_by_something_that_no_rack_on_it_shows(
+def test_the_feed_is_overloaded_by_racks_that_lost_their_other_side_and_keep_to_their_own_limits(
     story: tuple[dict[str, dict], list[Second]], facility: Registry
 ) -> None:
     truth, seconds = story[0]["feed-overload"], story[1]
@@ -100,10 +104,14 @@ def test_the_feed_is_overloaded_by_something_that_no_rack_on_it_shows(
     starts, ends = seconds_of(truth)
     assert starts < over[0] < starts + 10
     assert ends - 1 <= over[-1] < ends + 5
+    assert over == list(range(over[0], over[-1] + 1))
     assert max(watts) == pytest.approx(truth["peak_watts"], rel=0.01)
-    inputs = facility.meters.filter((pl.col("level") == MeterLevel.RACK_INPUT) & (pl.col("feed") == feed))["meter"]
-    racks = [s.power.filter(pl.col("meter").is_in(inputs.implode()))["power_watts"].sum() for s in seconds]
-    assert max(racks) < 0.95 * truth["limit_watts"]
+    twin = facility.feeds.filter(pl.col("feed") == feed)["twin"].item()
+    lost = metered(seconds, facility, MeterLevel.FEED, twin)
+    assert min(lost) == lost[starts + 20] == 0.0
+    limits = dict(facility.limits.filter(pl.col("limit") == "budget").select("id", "watts").iter_rows())
+    for rack in facility.feed_racks.filter(pl.col("feed") == feed)["rack"]:
+        assert max(metered(seconds, facility, MeterLevel.RACK_INPUT, rack)) < 0.95 * limits[rack]
 
 
 def test_the_silent_rack_is_missing_and_not_zero_while_its_feeds_still_carry_it(
@@ -118,8 +126,12 @@ def test_the_silent_rack_is_missing_and_not_zero_while_its_feeds_still_carry_it(
     assert [second for second, count in enumerate(gpus) if count == 0] == list(range(starts, ends))
     assert len(seconds[starts].gpu) == len(seconds[0].gpu) - gpus[0]
     feed = facility.feed_racks.filter(pl.col("rack") == rack)["feed"][0]
-    carried = metered(seconds[starts - 5 : starts + 5], facility, MeterLevel.FEED, feed)
-    assert min(carried) > 0.8 * max(carried)
+    on_feed = facility.meters.filter((pl.col("level") == MeterLevel.RACK_INPUT) & (pl.col("feed") == feed))["meter"]
+    heard = [s.power.filter(pl.col("meter").is_in(on_feed.implode()))["power_watts"].sum() for s in seconds]
+    carried = metered(seconds, facility, MeterLevel.FEED, feed)
+    unseen = [whole / 1.006 - part for whole, part in zip(carried, heard, strict=True)]
+    assert max(abs(watts) for watts in unseen[:starts] + unseen[ends:]) < 0.005 * max(carried)
+    assert min(unseen[starts:ends]) > 5_000
 
 
 def test_counters_of_a_silent_rack_have_run_on_when_it_is_heard_again(
@@ -135,5 +147,5 @@ def test_counters_of_a_silent_rack_have_run_on_when_it_is_heard_again(
 
 
 def test_an_incident_that_nothing_can_suffer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="feed with rated_amps"):
+    with pytest.raises(ConfigurationError, match="no feed of the facility can be overloaded"):
         Campus(registry(tmp_path, power=False), seed=1, start=START, incidents=["feed-overload"])

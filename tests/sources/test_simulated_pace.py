@@ -32,7 +32,7 @@ def test_a_past_is_caught_up_with_at_the_asked_speed() -> None:
 
 
 def test_a_speed_under_one_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="--speed 0.5"):
+    with pytest.raises(ConfigurationError, match=r"--speed 0\.5"):
         first_second(0.0, 0.5, None)
 
 
