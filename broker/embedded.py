@@ -134,7 +134,8 @@ class EmbeddedKafka:
                 f"data folder {self.folder} was not made by Wattline's Kafka (it holds {foreign[0].name}): "
                 f"name an empty or a new folder"
             )
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # A leading "-", one in 64, would be taken for an option by Kafka's own tools.
+        cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
         made = {"kafka": settings.KAFKA_VERSION, "cluster_id": cluster_id, "nodes": self.size}
         whole = self.folder.with_name(f".{self.folder.name}-{cluster_id}")
         whole.write_text(json.dumps(made))

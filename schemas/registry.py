@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 import polars as pl
@@ -276,12 +276,16 @@ def assign(facility: Facility, previous: Registry | None = None, *, effective_fr
     """
     previous = previous or Registry(())
     parts = {part.site: part for part in previous.parts}
-    moment = (effective_from or EPOCH).replace(microsecond=0)
+    moment = _naive(effective_from or EPOCH).replace(microsecond=0)
     for site, frames in numbering.number(facility, _known(previous)).items():
         part = SiteFrames(site, previous.version + 1, moment, frames)
         if site not in parts or not part.is_same_facility(parts[site]):
             parts[site] = part
     return Registry.of(parts.values())
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _known(previous: Registry) -> numbering.Known:
