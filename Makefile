@@ -1,0 +1,31 @@
+# Every target says what it is for in the comment behind its name; `make` alone prints them.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+ARGS :=
+
+.PHONY: help setup demo test test-real lint lock
+
+help: ## List what make can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Bring what is needed to run: packages, Kafka's jars, a Java where there is none
+	@scripts/set-up.sh
+
+demo: setup ## Run a simulated campus through Kafka, streams and lake; ARGS="--scale 2MW"
+	@$(BIN)/wattline demo $(ARGS)
+
+test: ## Prove it, in ten minutes at most, without root; ARGS="tests/broker -k jars"
+	@scripts/set-up.sh --dev
+	@$(BIN)/pytest -m "not real and not soak" $(ARGS)
+
+test-real: ## Prove it with Debian's kcat and docker-compose (says what to install)
+	@scripts/set-up.sh --dev
+	@scripts/real-parts.sh
+	@$(BIN)/pytest -m real $(ARGS)
+
+lint: ## Check style and types
+	@scripts/set-up.sh --dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: ## Lock the dependencies of pyproject.toml anew
+	@scripts/lock.sh
