@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -121,23 +121,24 @@ def decode_jobs(messages: Sequence[Message], registry: Places | None) -> Decoded
 
     A message without a value is a tombstone: no record and no refusal. Nothing in a message raises. Pure.
     """
-    return _decode(Job, messages, NoPlaces() if registry is None else registry)
+    valued = [message for message in messages if message.value is not None]
+    return _decode(Job, valued, lambda job, message: _resolved(job, message, registry or NoPlaces()))
 
 
-def decode_progress(messages: Sequence[Message], registry: Places | None = None) -> DecodedRecords[Progress]:
+def decode_progress(messages: Sequence[Message]) -> DecodedRecords[Progress]:
     """Decode `telemetry.progress.v1` as decode_jobs does; any key will do, and a tombstone is refused as empty."""
-    return _decode(Progress, messages, NoPlaces() if registry is None else registry)
+    return _decode(Progress, messages, lambda progress, message: progress)
 
 
-def _decode(kind: type[Record], messages: Sequence[Message], places: Places) -> DecodedRecords[Record]:
+def _decode(
+    kind: type[Record], messages: Sequence[Message], complete: Callable[[Record, Message], Record]
+) -> DecodedRecords[Record]:
     records: list[Placed[Record]] = []
     refusals: list[Refusal] = []
     for message in messages:
-        if message.value is None and kind is Job:
-            continue
         for number, line in numbered_lines(message, _max_decoded_bytes(message.topic), refusals):
             try:
-                records.append(Placed(message, number, _read(kind, message, line, places)))
+                records.append(Placed(message, number, complete(_read(kind, line), message)))
             except RejectedRecordError as error:
                 refusals.append(Refusal(message, number, error.reason, str(error), error.field, error.value))
     return DecodedRecords(records, with_raw([refused_frame(refusals)], messages))
@@ -147,17 +148,14 @@ def _max_decoded_bytes(topic: str) -> int:
     return BY_NAME.get(topic, BY_NAME["telemetry.jobs.v1"]).max_decoded_bytes
 
 
-def _read(kind: type[Record], message: Message, line: bytes, places: Places) -> Record:
-    """Return one line as a record with ids in place of paths; RejectedRecordError says what is wrong with it."""
+def _read(kind: type[Record], line: bytes) -> Record:
+    """Return one line as a record; RejectedRecordError says what is wrong with it."""
     try:
         sent = msgspec.json.decode(line)
         record = msgspec.convert(_with_moments(sent, ""), kind)
         refuse_twice(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise explained(kind.__struct_fields__, line, error) from None
-    if isinstance(record, Job):
-        _refuse_wrong_key(record, message)
-        record = _resolved(record, places)
     return record
 
 
@@ -190,8 +188,9 @@ def _refuse_wrong_key(job: Job, message: Message) -> None:
         raise RejectedRecordError("wrong_key", said, field="job", value=key)
 
 
-def _resolved(job: Job, places: Places) -> Job:
-    """Return the job with ids and paths of its nodes and meters; RejectedRecordError where spans run backwards."""
+def _resolved(job: Job, message: Message, places: Places) -> Job:
+    """Return the job with ids and paths of its nodes and meters; RejectedRecordError where it cannot be meant."""
+    _refuse_wrong_key(job, message)
     _refuse_backwards("ended", job.started, job.ended)
     allocations = []
     for index, part in enumerate(job.allocations):
