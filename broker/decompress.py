@@ -1,0 +1,87 @@
+"""Decompression with an end: a record batch that expands past MAX_BATCH_BYTES is an error, not the end of memory.
+
+aiokafka decompresses a whole batch before anybody can look at it, and a megabyte of zstd may hold gigabytes.
+These functions take the place of its own (broker.batches.install puts them there). Each expands into one
+scratch area of fixed size, so no batch can take more than that, whatever it claims.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from collections.abc import Callable
+
+import cramjam
+
+MAX_BATCH_BYTES = 67_108_864
+"""What one record batch may expand to: four times the largest message, and sixty times the largest batch on the wire."""
+
+_KEEP_BYTES = 4_194_304
+"""Scratch beyond this is given back to the system after use."""
+
+_XERIAL = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES = 16
+_BLOCK = struct.Struct(">i")
+_own = threading.local()
+
+
+class BatchTooLargeError(Exception):
+    """Report a batch that expands to more than MAX_BATCH_BYTES."""
+
+
+def zstd_decode(payload: bytes) -> bytes:
+    """Return what a zstd payload expands to; BatchTooLargeError past MAX_BATCH_BYTES."""
+    return _expand(cramjam.zstd.decompress_into, payload)
+
+
+def gzip_decode(payload: bytes) -> bytes:
+    """Return what a gzip payload expands to; BatchTooLargeError past MAX_BATCH_BYTES."""
+    return _expand(cramjam.gzip.decompress_into, payload)
+
+
+def lz4_decode(payload: bytes) -> bytes:
+    """Return what an LZ4 frame expands to; BatchTooLargeError past MAX_BATCH_BYTES."""
+    return _expand(cramjam.lz4.decompress_into, payload)
+
+
+def snappy_decode(payload: bytes) -> bytes:
+    """Return what a snappy payload, raw or in Java's blocks, expands to; BatchTooLargeError past MAX_BATCH_BYTES."""
+    if not payload.startswith(_XERIAL):
+        return _expand(cramjam.snappy.decompress_raw_into, payload)
+    blocks, total, at = [], 0, _XERIAL_HEADER_BYTES
+    while at < len(payload):
+        (length,) = _BLOCK.unpack_from(payload, at)
+        block = payload[at + _BLOCK.size : at + _BLOCK.size + length]
+        if length <= 0 or len(block) != length:
+            raise ValueError(f"a snappy block of {length} bytes at {at} does not fit {len(payload)} bytes")
+        total += cramjam.snappy.decompress_raw_len(block)
+        if total > MAX_BATCH_BYTES:
+            raise BatchTooLargeError(f"expands to more than {MAX_BATCH_BYTES} bytes")
+        blocks.append(bytes(cramjam.snappy.decompress_raw(block)))
+        at += _BLOCK.size + length
+    return b"".join(blocks)
+
+
+def _expand(decompress_into: Callable[[bytes, mmap.mmap], int], payload: bytes) -> bytes:
+    scratch = _scratch()
+    size = 0
+    try:
+        size = decompress_into(payload, scratch)
+        return scratch[:size]
+    except cramjam.DecompressionError as error:
+        if "whole buffer" in str(error) or "smaller than required" in str(error):
+            size = MAX_BATCH_BYTES
+            raise BatchTooLargeError(f"expands to more than {MAX_BATCH_BYTES} bytes") from error
+        raise
+    finally:
+        if size > _KEEP_BYTES:
+            scratch.madvise(mmap.MADV_DONTNEED)
+
+
+def _scratch() -> mmap.mmap:
+    """Return this thread's area; pages that were never written to cost nothing."""
+    area: mmap.mmap | None = getattr(_own, "area", None)
+    if area is None:
+        area = _own.area = mmap.mmap(-1, MAX_BATCH_BYTES)
+    return area
