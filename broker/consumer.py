@@ -13,7 +13,7 @@ from typing import Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from broker import client_logs
+from broker import batches, client_logs
 from broker.admin import require_topics
 from schemas.message import Message
 
@@ -58,6 +58,7 @@ async def _assigned(bootstrap: str, topic: str, from_: From) -> AsyncIterator[AI
     # Asked first: a consumer's own start on a missing topic does not return (traps.md 17).
     count = (await require_topics(bootstrap, [topic]))[topic]
     client_logs.limit_rate()
+    batches.install()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,

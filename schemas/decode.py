@@ -12,6 +12,7 @@ from schemas.json_readings import decode_readings
 from schemas.message import Message
 from schemas.place import NoPlaces, Places
 from schemas.printable import printable_bytes
+from schemas.refused_batch import batch_refusal
 from schemas.rejection import WHOLE, Decoded, Refusal, refused_frame, with_raw
 from schemas.topics import BY_NAME
 
@@ -72,7 +73,11 @@ def _by_format(messages: Sequence[Message]) -> tuple[list[Message], list[Message
         elif content_type == arrow.CONTENT_TYPE:
             native.append(message)
         else:
-            shown = printable_bytes(content_type)
-            asked = f"{arrow.CONTENT_TYPE.decode()} and application/json are read"
-            refusals.append(Refusal(message, WHOLE, "unknown_format", f"content-type is {shown}; {asked}", value=shown))
+            refusals.append(batch_refusal(message) or _unknown_format(message, content_type))
     return native, lines, refusals
+
+
+def _unknown_format(message: Message, content_type: bytes) -> Refusal:
+    shown = printable_bytes(content_type)
+    said = f"content-type is {shown}; {arrow.CONTENT_TYPE.decode()} and application/json are read"
+    return Refusal(message, WHOLE, "unknown_format", said, value=shown)

@@ -15,6 +15,7 @@ from schemas.json_lines import explained, numbered_lines, refuse_twice
 from schemas.message import Message
 from schemas.place import NoPlaces, Places, id_of_place
 from schemas.printable import printable_bytes
+from schemas.refused_batch import batch_refusal
 from schemas.rejection import Refusal, refused_frame, with_raw
 from schemas.subject import SubjectKind
 from schemas.time import moment, parse_time
@@ -136,6 +137,9 @@ def _decode(
     records: list[Placed[Record]] = []
     refusals: list[Refusal] = []
     for message in messages:
+        if refused := batch_refusal(message):
+            refusals.append(refused)
+            continue
         for number, line in numbered_lines(message, _max_decoded_bytes(message.topic), refusals):
             try:
                 records.append(Placed(message, number, complete(_read(kind, line), message)))
