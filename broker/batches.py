@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import aiokafka.codec
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -89,7 +88,7 @@ class BoundedRecords:
             return None
         _, length = _PREFIX.unpack_from(self._fetched, self._at)
         end = self._at + _PREFIX.size + length
-        return int(end) if length > 0 and end <= len(self._fetched) else None
+        return end if length > 0 and end <= len(self._fetched) else None
 
     def _damaged(self, raw: bytes, batch: Any) -> Batch:
         """Return a batch with a wrong CRC: none of it, to be fetched again, and in the end its stand-in."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import cramjam
 
 MAX_BATCH_BYTES = 67_108_864
-"""What one record batch may expand to: four times the largest message, and sixty times the largest batch on the wire."""
+"""What one record batch may expand to: as much as the largest message that any topic takes."""
 
 _KEEP_BYTES = 4_194_304
 """Scratch beyond this is given back to the system after use."""

@@ -68,6 +68,8 @@ def _read_record(head: BatchHead, record: bytes) -> Record:
     key, at = _read_bytes(record, at)
     value, at = _read_bytes(record, at)
     count, at = read_varint(record, at)
+    if count < 0:
+        raise ValueError(f"a record says that it has {count} headers")
     headers = []
     for _ in range(count):
         name, at = _read_bytes(record, at)

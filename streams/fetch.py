@@ -17,6 +17,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
+from broker import batches
 from streams.reading import Partition
 
 logger = logging.getLogger("wattline.streams")
@@ -41,6 +42,7 @@ class FetchThread(AIOKafkaConsumerThread):
     """Read with large fetches; commit with notes; a commit that fails is advice lost and never a crash."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        batches.install()
         consumer = super()._create_worker_consumer(transport)
         fetching: Fetching = self.app.fetching
         consumer._fetch_min_bytes = fetching.min_bytes

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from broker import batches
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from sinks.lake.positions import Source
@@ -68,6 +69,7 @@ class LogReader:
 @asynccontextmanager
 async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
     """Open a reader without a group; each fetch brings one batch of one partition."""
+    batches.install()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,

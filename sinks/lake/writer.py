@@ -20,12 +20,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
-from broker import client_logs
+from broker import batches, client_logs
 from broker.admin import require_topics
 from broker.facility import read_registry
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
 from schemas.message import Message
+from schemas.refused_batch import first_offset
 from schemas.registry import Registry
 from schemas.topics import BY_NAME as TOPIC_BY_NAME
 from sinks.lake.continuity import Log, hole, require_continuity
@@ -212,7 +213,7 @@ class Writer:
         for record in records:
             if record.offset < expected:
                 continue
-            if record.offset > expected and not _is_compacted(source):
+            if first_offset(record.offset, record.headers) > expected and not _is_compacted(source):
                 await self._require_no_hole(source, expected)
                 raise PositionMovedError(f"{source}: the client jumped from offset {expected} to {record.offset}")
             kept.append(record)
@@ -298,6 +299,7 @@ class Writer:
 
     @asynccontextmanager
     async def _consuming(self):
+        batches.install()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=self._settings.group,

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import cramjam
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.structs import TopicPartition
 from aiokafka.record.util import calc_crc32c, encode_varint
+from aiokafka.structs import TopicPartition
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
