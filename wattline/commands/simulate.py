@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -45,30 +48,37 @@ def command(  # noqa: PLR0917
 
     FACILITY is published first; without it the campus is the one in force.
     """
-    registry = asyncio.run(_registry(bootstrap, facility))
     start = first_second(time.time(), speed, duration_secs)
+    registry = asyncio.run(_registry(bootstrap, facility, start))
+    if speed == 1:  # making ready took a while, and a live second is not sent late
+        start = first_second(time.time(), speed, duration_secs)
     campus = Campus(registry, seed=seed, start=start, incidents=kinds, jitter=jitter)
     if truth:
         write_truth(truth, campus.truths)
     for each in campus.truths:
         click.echo(f"planned: {each['kind']} at {each['subject']}, {each['starts']} to {each['ends']}", err=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_send(bootstrap, registry, campus, Pace(start, time.time(), speed), duration_secs))
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
 
 
-async def _registry(bootstrap: str, facility: Path | None) -> Registry:
+async def _registry(bootstrap: str, facility: Path | None, start: int) -> Registry:
     if facility is None:
         return await published.read_registry(bootstrap)
-    return await published.publish(bootstrap, load(facility))
+    return await published.publish(bootstrap, load(facility), datetime.fromtimestamp(start, UTC))
 
 
 async def _send(bootstrap: str, registry: Registry, campus: Campus, pace: Pace, duration_secs: int | None) -> None:
+    """Send until done or told to stop; leaving the block waits for what is on its way."""
+    sending = asyncio.current_task()
+    assert sending is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sending.cancel)
     async with Producer(bootstrap) as producer:
         publisher = Publisher(producer, registry)
-        sent = await send_all(campus, publisher, pace, duration_secs=duration_secs, say=_say)
-    click.echo(f"sent {sent} seconds of {len(campus.layout.slots):,} GPUs", err=True)
+        try:
+            await send_all(campus, publisher, pace, duration_secs=duration_secs, say=_say)
+        finally:
+            rows = ", ".join(f"{count:,} rows to {topic}" for topic, count in publisher.acknowledged.items())
+            _say(f"acknowledged: {rows or 'nothing'}")
 
 
 def _say(sentence: str) -> None:
