@@ -30,21 +30,23 @@ def _budgets(facility: Facility, placed: list[PlacedRack], file: str) -> Iterato
     for rack in placed:
         below[rack.row] += rack.agreed_watts
     for path, hall_path, row in layout.rows(facility):
-        yield from _over("the racks' limits", below[path], ("budget_watts", row.budget_watts), path, file)
+        yield from _over("the limits of its racks add up", below[path], ("budget_watts", row.budget_watts), path, file)
         below[hall_path] += row.budget_watts or below[path]
     for path, site, hall in layout.halls(facility):
-        yield from _over("the rows' limits", below[path], ("budget_watts", hall.budget_watts), path, file)
+        yield from _over("the limits of its rows add up", below[path], ("budget_watts", hall.budget_watts), path, file)
         below[site.id] += hall.budget_watts or below[path]
     for site in facility.sites:
-        yield from _over("the halls' limits", below[site.id], ("budget_watts", site.budget_watts), site.id, file)
+        yield from _over(
+            "the limits of its halls add up", below[site.id], ("budget_watts", site.budget_watts), site.id, file
+        )
         agreed = site.budget_watts or below[site.id]
-        yield from _over("what is agreed below", agreed, ("contract_watts", site.contract_watts), site.id, file)
+        yield from _over("what is agreed adds up", agreed, ("contract_watts", site.contract_watts), site.id, file)
 
 
 def _over(what: str, watts: float, named: tuple[str, float | None], where: str, file: str) -> Iterator[Finding]:
     key, limit = named
     if limit is not None and watts > limit * (1 + 1e-9):
-        message = f"{what} add up to {kilowatts(watts)}, over {key} = {kilowatts(limit)}"
+        message = f"{what} to {kilowatts(watts)}, over its {key} of {kilowatts(limit)}"
         yield Finding("warning", "oversubscribed", file, where, message)
 
 
@@ -71,7 +73,7 @@ def _tree(facility: Facility, placed: list[PlacedRack], file: str) -> Iterator[F
                 f"its racks are agreed to draw {kilowatts(load.agreed)} here, over the usable {kilowatts(usable[path])}"
             )
             yield Finding("warning", "oversubscribed", file, path, message)
-        elif load.alone > rated[path] * (1 + 1e-9):
+        if load.alone > rated[path] * (1 + 1e-9):
             message = (
                 f"fails when its twin does: at nameplate it would carry {kilowatts(load.alone)} alone, "
                 f"over its rating of {kilowatts(rated[path])}"

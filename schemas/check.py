@@ -95,7 +95,7 @@ def _never_fires(rule: Rule, registry: Registry, subjects: pl.DataFrame) -> Iter
     index = PathIndex(paths)
     for glob in rule.subjects or ():
         if not index.matching(glob):
-            yield "never-fires", f"{glob!r} names no {rule.scope}{nearest(glob, paths)}"
+            yield "never-fires", f"never fires there: {glob!r} names no {rule.scope}{nearest(glob, paths)}"
     if not subjects.is_empty():
         yield from _out_of_reach(rule, registry, subjects)
     elif rule.subjects is None or any(index.matching(glob) for glob in rule.subjects):

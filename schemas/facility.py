@@ -60,7 +60,7 @@ class RackRange(Table):
     """Place racks of one type: `first` to `last`, named `prefix` + number, or listed by `ids`."""
 
     type: Segment
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,20}$")] = "k"
+    prefix: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,19})?$")] = "k"
     first: Annotated[int, Field(ge=0, le=99_999)] | None = None
     last: Annotated[int, Field(ge=0, le=99_999)] | None = None
     ids: Annotated[tuple[Segment, ...], Field(strict=False)] | None = None
@@ -222,6 +222,7 @@ def read(path: FilePath) -> tuple[Facility | None, list[Finding]]:
     included, findings = _included(path, raw)
     facility, wrong = toml.validate(Facility, _with_racks(raw, included), str(path))
     findings += [_in_its_file(finding, included, path) for finding in wrong]
+    findings += toml.duplicates(raw, "rules", str(path))
     if facility is not None:
         between = references.errors(facility, str(path))
         findings += [_in_its_file(finding, included, path) for finding in between]

@@ -42,8 +42,13 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest of `allowed`, "" where nothing is near."""
-    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    near = nearest_name(name, allowed)
+    return f" (did you mean {near!r}?)" if near else ""
+
+
+def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
+    """Return the nearest of `allowed`, None where nothing is near."""
+    return next(iter(difflib.get_close_matches(name[:120], list(allowed), n=1, cutoff=0.6)), None)
 
 
 def some(names: Iterable[str], most: int = 12) -> str:
@@ -90,7 +95,9 @@ def sentence(model: type[BaseModel], error: Any) -> str:
         return f"{_shown(seen)} is not allowed; allowed: {error['ctx']['expected']}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    message = str(error["msg"])
+    message = (
+        str(error["msg"]).replace("Input should", "must").replace("String should", "must").replace("tuple", "list")
+    )
     return f"{message[0].lower()}{message[1:]}; seen {_shown(seen)}"
 
 

@@ -13,9 +13,10 @@ from functools import cached_property
 
 import polars as pl
 
-from schemas import metering, numbering
+from schemas import metering, numbering, references
 from schemas.errors import ConfigurationError
 from schemas.facility import Facility
+from schemas.findings import refuse
 from schemas.site_frames import (
     FEED_RACKS,
     FEEDS,
@@ -272,11 +273,13 @@ def assign(facility: Facility, previous: Registry | None = None, *, effective_fr
     """Give every path of `facility` its id: the one it had in `previous`, else the next one free.
 
     Sites of `previous` that `facility` does not name stay as they are, and a site in which nothing changed
-    keeps its version; the others get the next. Pure; `effective_from` is the epoch where it is not given.
+    keeps its version; the others get the next. Pure; `effective_from` (naive = UTC) is cut to the whole second
+    and is the epoch where it is not given. Raises ConfigurationError where `facility` has errors.
     """
+    refuse(references.errors(facility, "the facility"))
     previous = previous or Registry(())
     parts = {part.site: part for part in previous.parts}
-    moment = _naive(effective_from or EPOCH).replace(microsecond=0)
+    moment = _whole_second(effective_from or EPOCH)
     for site, frames in numbering.number(facility, _known(previous)).items():
         part = SiteFrames(site, previous.version + 1, moment, frames)
         if site not in parts or not part.is_same_facility(parts[site]):
@@ -284,8 +287,9 @@ def assign(facility: Facility, previous: Registry | None = None, *, effective_fr
     return Registry.of(parts.values())
 
 
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+def _whole_second(moment: datetime) -> datetime:
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment
+    return utc.replace(microsecond=0, tzinfo=None)
 
 
 def _known(previous: Registry) -> numbering.Known:

@@ -124,7 +124,7 @@ class Rule(BaseModel):
     def _agrees_with_itself(self) -> Self:
         wrong = list(_disagreements(self))
         if wrong:
-            raise ValueError(f"rule {self.id!r}: " + "; ".join(wrong))
+            raise ValueError("; ".join(wrong))
         return self
 
 

@@ -49,7 +49,7 @@ class RulesFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[1] = 1
-    rules: Annotated[tuple[Rule, ...], Field(strict=False, min_length=1)]
+    rules: Annotated[tuple[Rule, ...], Field(strict=False)] = ()
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
@@ -69,8 +69,12 @@ def read_rules(path: Path) -> tuple[tuple[Rule, ...], list[Finding]]:
         facility, findings = read(path)
         return facility.rules if facility else (), findings
     file, findings = toml.validate(RulesFile, raw, str(path))
-    rules = file.rules if file else ()
-    return rules, [*findings, *toml.duplicates([rule.id for rule in rules], "rules", str(path))]
+    findings += toml.duplicates(raw, "rules", str(path))
+    if not raw.get("rules"):
+        findings.append(
+            Finding("error", "missing-key", str(path), "rules", "a file of rules needs at least one [[rules]]")
+        )
+    return file.rules if file else (), findings
 
 
 def default_rules() -> tuple[Rule, ...]:

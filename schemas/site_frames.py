@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import polars as pl
 
 from schemas.errors import ConfigurationError
-from schemas.paths import is_path
+from schemas.paths import PATH_PATTERN, is_path
 
 Schema = dict[str, "pl.DataType | type[pl.DataType]"]
 
@@ -114,11 +114,31 @@ FRAMES: dict[str, Schema] = {
 
 DOCUMENT_VERSION = 1
 
+_MAY_BE_NULL = frozenset(
+    {
+        "budget_watts",
+        "contract_watts",
+        "grid_carbon_grams_per_kwh",
+        "parent_kind",
+        "parent",
+        "name_ar",
+        "nameplate_watts",
+        "rest_watts",
+        "vendor",
+        "model",
+        "side",
+        "feed",
+        "twin",
+        "curve",
+    }
+)
+_LARGEST_ID = 2**31 - 1
+
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     document_version: int
     site: str
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_ID)]
     effective_from: datetime
     frames: dict[str, dict[str, list[Any]]]
 
@@ -165,10 +185,25 @@ class SiteFrames:
 
 
 def _frame(name: str, columns: dict[str, list[Any]]) -> pl.DataFrame:
+    """Build one frame; ValueError where a column, a null, a path or a range is not what it must be."""
+    if columns.keys() != FRAMES[name].keys():
+        raise ValueError(f"{name}: columns {', '.join(sorted(columns))[:120]}")
     frame = pl.DataFrame(columns, schema=FRAMES[name], strict=True)
-    if name == "node_ranges" and not frame.filter(~pl.col("count").is_between(1, 200)).is_empty():
-        raise ValueError("node_ranges: a count outside 1 to 200")
+    holes = [column for column in frame.columns if column not in _MAY_BE_NULL and frame[column].has_nulls()]
+    if holes:
+        raise ValueError(f"{name}: {holes[0]} is null")
+    if "path" in columns and not frame["path"].str.contains(f"^{PATH_PATTERN}$").all():
+        raise ValueError(f"{name}: a path that is none")
+    if name == "node_ranges" and not _are_ranges(frame):
+        raise ValueError("node_ranges: a count outside 1 to 200 or an id that is none")
     return frame
+
+
+def _are_ranges(frame: pl.DataFrame) -> bool:
+    first, number = pl.col("first_node"), pl.col("first_number")
+    is_range = pl.col("count").is_between(1, 200) & pl.col("gpus").is_between(0, 64)
+    is_id = first.is_between(1, _LARGEST_ID - 200) & number.is_between(1, 100_000)
+    return bool(frame.select((is_range & is_id).all()).item())
 
 
 def _unreadable(seen: str) -> ConfigurationError:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError
-from schemas.findings import Finding, Location, address, field_at, sentence
+from schemas.findings import Finding, Location, address, field_at, nearest_name, sentence
 
 Model = TypeVar("Model", bound=BaseModel)
 
 LARGEST_BYTES = 16_777_216
+
+_HARMLESS = ("severity", "redundancy")
+"""Required words that nothing else refers to, so that any allowed one lets the rest be judged."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -51,40 +54,63 @@ def validate(model: type[Model], raw: dict[str, Any], file: str) -> tuple[Model 
         for one in errors:
             finding = Finding("error", _code(one["type"]), file, address(mended, one["loc"]), sentence(model, one))
             findings.setdefault((finding.where, finding.message), finding)
-        could_mend = [_mend(model, mended, one["loc"]) for one in reversed(errors)]
-        if not all(could_mend):
+        if not _mend(model, mended, [one["loc"] for one in errors]):
             break
     return None, list(findings.values())
 
 
-def duplicates(names: Iterable[str], where: str, file: str) -> Iterator[Finding]:
-    """Yield an error for every name that occurs twice."""
-    for name, count in Counter(names).items():
+def duplicates(raw: dict[str, Any], table: str, file: str) -> Iterator[Finding]:
+    """Yield an error for every `id` that occurs twice in a list of tables."""
+    items = raw.get(table)
+    tables = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    for name, count in Counter(str(item.get("id")) for item in tables if "id" in item).items():
         if count > 1:
-            yield Finding("error", "duplicate", file, f"{where}[{name}]", f"the id {name!r} is given {count} times")
+            yield Finding(
+                "error", "duplicate", file, f"{table}[{name[:80]}]", f"the id {name[:80]!r} is given {count} times"
+            )
 
 
 def _code(kind: str) -> str:
     return {"extra_forbidden": "unknown-key", "missing": "missing-key"}.get(kind, "wrong-value")
 
 
-def _mend(model: type[BaseModel], raw: dict[str, Any], location: Location) -> bool:
-    """Take a wrong value out of `raw`; a required number becomes 1; a wrong rule goes whole."""
-    if location[0] == "rules" and len(location) > 1:
-        return _remove(raw, location[:2])
-    _, field = field_at(model, location)
+def _mend(model: type[BaseModel], raw: dict[str, Any], locations: list[Location]) -> bool:
+    """Mend every value that can be, take rules out whole that cannot; tell whether that was enough."""
+    left = [location for location in locations if not _mend_value(model, raw, location)]
+    if any(location[0] != "rules" or len(location) == 1 for location in left):
+        return False
+    for index in sorted({int(location[1]) for location in left}, reverse=True):
+        del raw["rules"][index]
+    return True
+
+
+def _mend_value(model: type[BaseModel], raw: dict[str, Any], location: Location) -> bool:
     holder, key = _holder(raw, location)
     if not isinstance(holder, dict) or not isinstance(key, str):
         return False
+    inner, field = field_at(model, location)
     if field is None:
-        return _remove(raw, location) if key in holder else False
+        return _mend_key(inner, holder, key)
     if not field.is_required():
         holder.pop(key, None)
-        return True
-    if field.annotation in (int, float):
+    elif field.annotation in (int, float):
         holder[key] = 1
-        return True
-    return False
+    elif key in _HARMLESS:
+        holder[key] = get_args(field.annotation)[0]
+    else:
+        return False
+    return True
+
+
+def _mend_key(model: type[BaseModel], holder: dict[str, Any], key: str) -> bool:
+    """Take an unknown key out, and put its value under the name that was meant where one is near and missing."""
+    if key not in holder:
+        return False
+    value = holder.pop(key)
+    meant = nearest_name(key, model.model_fields)
+    if meant is not None and meant not in holder:
+        holder[meant] = value
+    return True
 
 
 def _holder(raw: Any, location: Location) -> tuple[Any, str | int]:
@@ -96,13 +122,3 @@ def _holder(raw: Any, location: Location) -> tuple[Any, str | int]:
         except (LookupError, TypeError):
             return None, location[-1]
     return raw, location[-1]
-
-
-def _remove(raw: Any, location: Location) -> bool:
-    holder, key = _holder(raw, location)
-    try:
-        del holder[key]
-    except (LookupError, TypeError):
-        # Another error of the same item has taken it out already.
-        return True
-    return True
