@@ -6,18 +6,16 @@ two keys would look late to each other. Stretches in which nothing was recorded 
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import NamedTuple
 
 import polars as pl
 
 from schemas.job import Job, Measured
 from schemas.meter import METER
+from sources.clock import Clock
 from sources.publish import Publisher
 from sources.recorded.runs import Run
 from sources.recorded.site import SITE, PlacedMeter, place
@@ -56,19 +54,12 @@ def record(runs: Iterable[Run], ids: Mapping[str, int], site: str = SITE) -> Rec
     )
 
 
-class Clock(NamedTuple):
-    """Say how time is told and how one waits for it, in seconds."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-
-
 async def replay(
     recording: Recording, publisher: Publisher, group: str, speed: float | None = None, clock: Clock | None = None
 ) -> None:
     """Send everything and return when all of it is acknowledged; `speed` None = as fast as Kafka takes it."""
     sent = 0
-    async for readings in _paced(recording.readings, speed, clock or Clock()):
+    async for readings in _paced(recording.readings, speed, clock or Clock.steady()):
         await publisher.power(readings, group)
         ended = [job for job in recording.jobs[sent:] if _microseconds(job.ended) <= _last(readings)]
         sent += await publisher.jobs(ended)

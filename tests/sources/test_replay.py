@@ -14,9 +14,10 @@ from schemas import arrow
 from schemas.job import Job
 from schemas.message import Message
 from schemas.meter import METER
+from sources.clock import Clock
 from sources.publish import Publisher
 from sources.recorded import site
-from sources.recorded.replay import Clock, Recording, record, replay
+from sources.recorded.replay import Recording, record, replay
 from sources.recorded.runs import find
 from tests.sources.recorded_logs import analyser_log, job_log, loadgen_log, node_log
 
