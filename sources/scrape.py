@@ -91,11 +91,11 @@ class Scraper:
         """Scrape and publish until cancelled; what publishing raises ends it."""
         connector = aiohttp.TCPConnector(limit=0)
         headers = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-        async with aiohttp.ClientSession(connector=connector, timeout=self._timeout, headers=headers) as session:
-            async with asyncio.TaskGroup() as tasks:
-                for index in range(len(self.targets)):
-                    tasks.create_task(self._watch(session, index))
-                tasks.create_task(self._send_answers())
+        session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, headers=headers)
+        async with session, asyncio.TaskGroup() as tasks:
+            for index in range(len(self.targets)):
+                tasks.create_task(self._watch(session, index))
+            tasks.create_task(self._send_answers())
 
     async def _watch(self, session: aiohttp.ClientSession, index: int) -> None:
         while True:
