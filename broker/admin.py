@@ -1,8 +1,12 @@
-"""Topics, made before anything writes or reads: clients here never create one by accident (traps.md 7)."""
+"""Topics, made before anything writes or reads: clients here never create one by accident (traps.md 7).
+
+`python -m broker.admin HOST:PORT [REPLICATION]` makes the product's topics (docker-compose does it so).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from broker import client_logs
-from schemas.errors import ConfigurationError, UnavailableError
+from schemas.errors import ConfigurationError, UnavailableError, WattlineError
 from schemas.topics import TOPICS, Topic
 
 CONNECT_WITHIN_SECS = 5.0
@@ -130,3 +134,10 @@ async def _settings(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, 
     responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     described = [resource for response in responses for resource in response.resources]
     return {name: {entry[0]: entry[1] for entry in entries} for _code, _message, _kind, name, entries in described}
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(create_topics(sys.argv[1], replication=int(sys.argv[2]) if len(sys.argv) > 2 else 1))
+    except WattlineError as problem:
+        sys.exit(f"wattline: {problem}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from broker.admin import create_topics
 from broker.embedded import EmbeddedKafka
 from broker.folders import user_folder
+from broker.lock import is_held
 from schemas.errors import ConfigurationError, UnavailableError
 
 USUAL_PORT = 9092
@@ -43,7 +43,7 @@ def running() -> Running | None:
     except (OSError, ValueError, TypeError):
         return None
     # The node holds its folder's lock for as long as it lives; a process id alone may be another program's.
-    return found if _is_locked(Path(found.folder)) else None
+    return found if is_held(Path(found.folder) / "lock") else None
 
 
 def running_bootstrap() -> str | None:
@@ -100,20 +100,9 @@ def _write(state: Running) -> None:
     whole.replace(path)
 
 
-def _is_locked(folder: Path) -> bool:
-    try:
-        with (folder / "lock").open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
 def _is_free_within(folder: Path, secs: float) -> bool:
     deadline = time.monotonic() + secs
-    while _is_locked(folder):
+    while is_held(folder / "lock"):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

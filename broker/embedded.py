@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from broker import jars, java, ports, settings
+from broker.lock import hold
 from broker.node import Node
 from schemas.errors import ConfigurationError, WattlineError
 
@@ -164,12 +164,9 @@ class EmbeddedKafka:
 
 def _lock(folder: Path) -> int:
     """Return an open file whose lock the nodes inherit, so that it is held for as long as one of them lives."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
+    file = hold(folder / "lock")
+    if file is None:
         raise ConfigurationError(
             f"data folder {folder} is in use by a running Kafka: stop that one or name another folder"
-        ) from error
+        )
     return file

@@ -7,7 +7,7 @@ with one static group id are not fenced by Kafka (traps.md 10).
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import itertools
 import os
 import re
 import signal
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from broker import leash
 from broker.folders import user_folder
+from broker.lock import hold, is_held
 from schemas.errors import ConfigurationError
 
 LARGEST_LOG_BYTES = 10_000_000
@@ -50,6 +51,11 @@ class WorkerState:
 def lock_folder(bootstrap: str) -> Path:
     """Return the folder of this user's slot locks for one Kafka, the same for every program that uses it."""
     return user_folder() / "locks" / re.sub(r"[^A-Za-z0-9.]+", "-", bootstrap)
+
+
+def first_free_slot(locks: Path, part: str) -> int:
+    """Return the lowest slot of a part that nobody holds; another may still be quicker, and `start` tells then."""
+    return next(slot for slot in itertools.count() if not is_held(locks / f"{part}-{slot}.lock"))
 
 
 class Supervisor:
@@ -169,16 +175,13 @@ class _Slot:
 
     def take_lock(self) -> None:
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
+        lock = hold(self._lock_path)
+        if lock is None:
+            holder = self._lock_path.read_text().strip() or "unknown"
             raise ConfigurationError(
                 f"{self.worker.name} is run already, by the process {holder} (lock {self._lock_path}): "
                 f"stop that one, or use another Kafka"
-            ) from error
+            )
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
         self._lock = lock

@@ -17,7 +17,8 @@ class Settings:
     """Say what all workers of one run share.
 
     `clock` is `wall` where readings are live and `event` where recorded ones keep their own time.
-    `rules` None means the rules that ship with Wattline.
+    `rules` None means the rules that ship with Wattline. `first_slot` is not 0 where roll-up runs in several
+    programs, such as containers: a slot is one member of the group.
     """
 
     bootstrap: str
@@ -25,12 +26,14 @@ class Settings:
     clock: str = "wall"
     rules: Path | None = None
     roll_up_workers: int = 1
+    first_slot: int = 0
 
 
 def workers(parts: tuple[str, ...], settings: Settings) -> list[Worker]:
     """Return one worker a slot: as many of `roll-up` as asked for, one of every other part."""
     counts = {part: settings.roll_up_workers if part == "roll-up" else 1 for part in parts}
-    return [worker(part, slot, settings) for part, count in counts.items() for slot in range(count)]
+    first = settings.first_slot
+    return [worker(part, slot, settings) for part, count in counts.items() for slot in range(first, first + count)]
 
 
 def worker(part: str, slot: int, settings: Settings) -> Worker:

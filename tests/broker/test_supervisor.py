@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.supervisor import Supervisor, Worker
+from broker.supervisor import Supervisor, Worker, first_free_slot
 from schemas.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,7 +81,8 @@ def test_a_slot_is_never_run_twice(tmp_path):
     with Supervisor([python(SLEEPER)], tmp_path / "one", locks=locks), pytest.raises(ConfigurationError, match=taken):
         Supervisor([python(SLEEPER)], tmp_path / "two", locks=locks).start()
     with Supervisor([python(SLEEPER)], tmp_path / "two", locks=locks):
-        pass
+        assert first_free_slot(locks, "sleeper") == 1
+    assert first_free_slot(locks, "sleeper") == 0
 
 
 def test_one_that_ignores_sigterm_is_killed_in_time(tmp_path):

@@ -10,7 +10,7 @@ import click
 from broker import facility as published
 from broker.admin import create_topics
 from broker.folders import user_folder
-from broker.supervisor import Supervisor, lock_folder
+from broker.supervisor import Supervisor, first_free_slot, lock_folder
 from schemas.facility import load
 from schemas.rules import load_rules
 from wattline.options import bootstrap_option, lake_option
@@ -39,6 +39,7 @@ class Parts(click.ParamType):
 @lake_option
 @click.option("--only", type=Parts(), default=PARTS, show_default=",".join(PARTS), help="Parts to run, with commas.")
 @click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
+@click.option("--any-slot", is_flag=True, help="Take a free slot of roll-up: for more of the same run, and containers.")
 @click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
 @click.option("--replication", type=click.IntRange(1, 3), default=1, show_default=True, help="Of topics made now.")
 def command(  # noqa: PLR0917
@@ -48,6 +49,7 @@ def command(  # noqa: PLR0917
     lake: Path,
     only: tuple[str, ...],
     count: int,
+    any_slot: bool,
     clock: str,
     replication: int,
 ) -> None:
@@ -59,10 +61,14 @@ def command(  # noqa: PLR0917
     if rules is not None:
         load_rules(rules)
     asyncio.run(_prepare(bootstrap, facility, replication))
-    settings = Settings(bootstrap, lake.resolve(), clock, rules, count)
+    if any_slot and only != ("roll-up",):
+        raise click.UsageError("--any-slot goes with --only roll-up: of every other part one is enough")
+    locks = lock_folder(bootstrap)
+    first_slot = first_free_slot(locks, "roll-up") if any_slot else 0
+    settings = Settings(bootstrap, lake.resolve(), clock, rules, count, first_slot)
     logs = user_folder() / "logs"
     click.echo(f"running {', '.join(only)} on {bootstrap}; lake {settings.lake}; logs {logs}", err=True)
-    with Supervisor(workers(only, settings), logs, locks=lock_folder(bootstrap)) as supervisor:
+    with Supervisor(workers(only, settings), logs, locks=locks) as supervisor:
         supervisor.wait_for_signal()
 
 
