@@ -1,0 +1,77 @@
+"""`wattline top` against a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+from click.testing import CliRunner
+
+from broker.embedded import EmbeddedKafka
+from broker.facility import publish
+from broker.producer import Producer
+from schemas import arrow
+from schemas.facility import load
+from schemas.registry import Registry
+from schemas.subject import SubjectKind
+from schemas.window import WINDOW
+from wattline.commands.top import command
+from wattline.live import WINDOWS, LiveState, kept_up
+from wattline.scales import facility_file
+
+RACK = "ruh/h1/r01/k03"
+
+
+def window(registry: Registry, watts: float) -> bytes:
+    row = dict.fromkeys(WINDOW.polars) | {
+        "window_start": datetime.now(UTC).replace(tzinfo=None, microsecond=0),
+        "every_seconds": 1,
+        "subject_kind": int(SubjectKind.RACK),
+        "subject": registry.id_of(SubjectKind.RACK, RACK),
+        "power_watts": watts,
+        "expected": 2,
+        "reporting": 2,
+        **{column.name: 1 for column in WINDOW.columns if column.name.startswith("version_")},
+    }
+    return arrow.encode(WINDOW, pl.DataFrame([row], schema=WINDOW.polars))
+
+
+async def send(bootstrap: str, registry: Registry, watts: float) -> None:
+    async with Producer(bootstrap) as producer:
+        await producer.send(WINDOWS, window(registry, watts), b"ruh", arrow.headers(WINDOW))
+        await producer.flush(within_secs=10)
+
+
+async def heard(bootstrap: str, registry: Registry, watts: float) -> bool:
+    """Follow the topic, send one window, and wait for it to change the state."""
+    state = LiveState(registry)
+    async with asyncio.timeout(30), kept_up(state, bootstrap, datetime.now(UTC)):
+        await send(bootstrap, registry, watts)
+        while watts not in state.subjects(datetime.now(UTC))["power_watts"]:
+            await asyncio.sleep(0.02)
+    return True
+
+
+def test_one_picture_says_what_is_in_kafka_and_a_follower_what_comes(fresh_kafka: EmbeddedKafka) -> None:
+    once = ["--once", "--bootstrap", fresh_kafka.bootstrap]
+    registry = asyncio.run(publish(fresh_kafka.bootstrap, load(facility_file("2MW"))))
+    nothing = CliRunner().invoke(command, once)
+    assert nothing.exit_code == 1
+    assert "no window in the last hour" in nothing.stderr
+
+    asyncio.run(send(fresh_kafka.bootstrap, registry, 123_456.0))
+    table = CliRunner().invoke(command, once, env={"COLUMNS": "140"})
+    assert table.exit_code == 0, table.output
+    assert "123.5 kW" in table.stdout
+    told = json.loads(CliRunner().invoke(command, [*once, "--format", "json"]).stdout)
+    assert {each["path"]: each["power_watts"] for each in told["subjects"] if each["kind"] == "rack"}[RACK] == 123_456.0
+
+    assert asyncio.run(heard(fresh_kafka.bootstrap, registry, 99_999.0))
+
+
+def test_json_without_once_is_a_usage_error() -> None:
+    refused = CliRunner().invoke(command, ["--format", "json"])
+    assert refused.exit_code == 2
+    assert "--once" in refused.stderr
