@@ -52,6 +52,7 @@ def check(path: Path, rules_path: Path | None = None) -> Checked:
     rules_file = str(rules_path or path)
     doubts = [
         *capacity.doubts(found, str(path)),
+        *_unmetered(registry, str(path)),
         *_rule_doubts(rules if rules is not None else found.rules, registry, rules_file),
     ]
     return Checked(tuple(doubts), registry)
@@ -75,6 +76,24 @@ def _rules(path: Path | None) -> tuple[tuple[Rule, ...] | None, list[Finding]]:
 
 def _unreadable(path: Path, error: ConfigurationError) -> Finding:
     return Finding("error", "unreadable", str(path), "the file", str(error).removeprefix(f"{path}: "))
+
+
+def _unmetered(registry: Registry, file: str) -> Iterator[Finding]:
+    """Find feeds whose power nobody can tell: no meter of their own, and a rack without one on this feed."""
+    known = registry.sums.filter(pl.col("subject_kind") == SubjectKind.FEED)["subject"]
+    inputs = registry.meters.filter(pl.col("feed").is_not_null()).select("feed", rack="subject")
+    silent = registry.feed_racks.filter(~pl.col("feed").is_in(known.implode())).join(
+        inputs, on=["feed", "rack"], how="anti"
+    )
+    named = silent.join(registry.feeds.select("feed", "path"), on="feed").join(
+        registry.racks.select("rack", rack_path="path"), on="rack"
+    )
+    for (path,), racks in named.group_by("path", maintain_order=True):
+        message = (
+            f"has no meter, and {len(racks)} of its racks have none on it, the first is {racks['rack_path'][0]}: "
+            "its power is not known, so no rule watches it"
+        )
+        yield Finding("warning", "not-metered", file, str(path), message)
 
 
 def _rule_doubts(rules: Sequence[Rule], registry: Registry, file: str) -> Iterator[Finding]:

@@ -69,25 +69,45 @@ class Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: Segment
+    """Its name; part of the identity of every alert that it gives."""
     scope: Scope
+    """The kind of subject that it is about."""
     severity: Severity
+    """How urgent its alerts are."""
     summary: Words
+    """What an alert says, with placeholders such as {rack}, {value}, {limit}."""
     summary_ar: Words | None = None
+    """The same in Arabic."""
     metric: Metric = "power_watts"
+    """What is compared; current_amps needs a feed with a meter of its own."""
     subjects: Annotated[tuple[Glob, ...], Field(strict=False, min_length=1)] | None = None
+    """Globs that narrow the scope; everything of the scope where not given."""
     limit: Limit | None = None
+    """The limit that a fraction is of; where not given the first that the subject has, as the scope orders them."""
     above_watts: Watts | None = None
+    """Fires strictly above this."""
     above_fraction_of_limit: Fraction | None = None
+    """Fires strictly above this share of the limit."""
     above_amps: Amps | None = None
+    """Fires strictly above this RMS current."""
     below_watts: Watts | None = None
+    """Fires strictly below this."""
     clear_below_watts: Watts | None = None
+    """Clears when no longer above this; goes with above_watts."""
     clear_below_fraction_of_limit: Fraction | None = None
+    """Clears when no longer above this share; goes with above_fraction_of_limit."""
     clear_below_amps: Amps | None = None
+    """Clears when no longer above this; goes with above_amps."""
     clear_above_watts: Watts | None = None
+    """Clears when no longer below this; goes with below_watts."""
     for_secs: Seconds = 0.0
+    """How long the condition must hold before the alert fires; 0 = at the first reading."""
     keep_firing_secs: Seconds = 0.0
+    """How long the alert stays after the condition has cleared."""
     no_data: Literal["unknown", "breach", "ok"] = "unknown"
+    """What silence means."""
     no_data_after_secs: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    """How long a subject may be silent before that."""
 
     @property
     def kind(self) -> SubjectKind:

@@ -15,6 +15,7 @@ from schemas.column import Column, Record
 from schemas.rejected import REASONS
 from schemas.topics import TOPICS
 from wattline.cli import VERBS
+from wattline.facility_reference import facility_page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -77,6 +78,7 @@ def render() -> str:
     lines += ["## Topics", "", *topics_page(), "", "## Records", ""]
     for record in records.values():
         lines += record_page(record)
+    lines += ["## The facility file", "", *facility_page()]
     lines += ["## Reasons for a refusal", "", *table(("reason", "meaning"), list(REASONS.items())), "", "## Verbs", ""]
     for verb in VERBS:
         lines += verb_page(verb)
