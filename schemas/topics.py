@@ -27,6 +27,7 @@ class Topic:
     retention_secs: int | None = None
     max_message_bytes: int = 1_048_588
     max_decoded_bytes: int = 16_777_216
+    segment_bytes: int | None = None
 
     def settings(self) -> dict[str, str]:
         """Return the topic's settings by Kafka's own names."""
@@ -37,6 +38,8 @@ class Topic:
         }
         if self.retention_secs is not None:
             settings["retention.ms"] = str(self.retention_secs * 1000)
+        if self.segment_bytes is not None:
+            settings["segment.bytes"] = str(self.segment_bytes)
         return settings
 
 
