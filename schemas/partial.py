@@ -7,12 +7,16 @@ may span several seconds `[first_second, end_second)`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
+import polars as pl
 import pyarrow as pa
 
+from schemas import arrow
 from schemas.column import TIME, Column, Record
+from schemas.errors import RejectedRecordError
+from schemas.message import Message
 
 PARTIAL = Record(
     name="windows.rack",
@@ -64,3 +68,39 @@ class Envelope(msgspec.Struct, frozen=True):
     first_second: int
     end_second: int
     watermark: int
+
+
+class Partial(NamedTuple):
+    """Hold one envelope and its rows (PARTIAL, ordered by second)."""
+
+    envelope: Envelope
+    rows: pl.DataFrame
+
+
+def encode(partial: Partial) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return the value and the headers of the Kafka message that carries a partial."""
+    envelope = ("partial", msgspec.json.encode(partial.envelope))
+    return arrow.encode(PARTIAL, partial.rows), [*arrow.headers(PARTIAL), envelope]
+
+
+def decode_envelope(message: Message) -> Envelope:
+    """Return the envelope of a message; raise RejectedRecordError where it has none that can be read."""
+    header = message.header("partial")
+    try:
+        return msgspec.json.decode(header or b"", type=Envelope)
+    except msgspec.DecodeError as error:
+        raise RejectedRecordError(
+            "missing_field" if header is None else "wrong_type",
+            f"{message.place}: the header `partial` is not an envelope: {error}",
+            field="partial",
+        ) from error
+
+
+def decode(message: Message, max_decoded_bytes: int = 67_108_864) -> Partial:
+    """Return the partial of a message; raise RejectedRecordError where it is none. Pure."""
+    envelope = decode_envelope(message)
+    decoded = arrow.decode(PARTIAL, [message], max_decoded_bytes)
+    if len(decoded.refused):
+        reason, sentence = decoded.refused.row(0, named=True)["reason"], decoded.refused.row(0, named=True)["message"]
+        raise RejectedRecordError(reason, sentence)
+    return Partial(envelope, decoded.frame.select(PARTIAL.polars.keys()))

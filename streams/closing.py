@@ -27,6 +27,8 @@ class Passage(NamedTuple):
 
     rows: Int64s
     offset: Int64s
+    oldest: Int64s
+    """Smallest event time in the message."""
     newest: Int64s
     """Largest event time in the message."""
     before: Int64s
@@ -48,7 +50,8 @@ def passage(time: Int64s, offset: Int64s, watermark: int) -> Passage:
     newest = np.maximum.reduceat(time, starts)
     after = np.maximum(np.maximum.accumulate(newest), watermark)
     before = np.concatenate(([watermark], after[:-1]))
-    return Passage(np.append(starts, len(time)), offset[starts], newest, before, after)
+    oldest = np.minimum.reduceat(time, starts)
+    return Passage(np.append(starts, len(time)), offset[starts], oldest, newest, before, after)
 
 
 def closed_end(watermark: Int64s) -> Int64s:

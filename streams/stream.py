@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
-from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Passage, Revisable, closed_end, final_end, passage
+from streams.closing import NO_TIME, SECOND, Passage, Revisable, final_end, passage
 
 Int64s = NDArray[np.int64]
+Kind = Literal["closing", "revision", "idle"]
 
 IDLE_AFTER_MICROSECONDS = 2_000_000
 TELL_AGAIN_MICROSECONDS = 30_000_000
@@ -77,14 +78,13 @@ class Stream(ABC):
         """
         if now - self._active_at < IDLE_AFTER_MICROSECONDS:
             return []
-        end = now // SECOND * SECOND if clock == "wall" else OPEN_END
-        first = self._told if self._told is not None else (self.closed or 0) * SECOND or end
-        if first >= end and now - self._told_at < TELL_AGAIN_MICROSECONDS:
+        end = now // SECOND if clock == "wall" else OPEN_END // SECOND
+        first = min(end, end if self.closed is None else max(self.closed, self._told or self.closed))
+        if first == end and self._told is not None and now - self._told_at < TELL_AGAIN_MICROSECONDS:
             return []
-        first = min(first, end)
-        rows = self._seconds(first // SECOND, end // SECOND) if self.floor is not None else PARTIAL.empty()
+        rows = self._seconds(first, end) if self.closed is not None else PARTIAL.empty()
         self._told, self._told_at = end, now
-        return [self._partial("idle", first, end, rows)]
+        return self._split("idle", first, end, rows, self.next_offset or 0)
 
     def place(self) -> tuple[int, str] | None:
         """Return the offset from which this stream can be read again, and the note with its floor."""
@@ -95,23 +95,48 @@ class Stream(ABC):
         final = max(self.floor, int(final_end(np.int64(self.watermark))))
         return self._revisable.first(final - self.hold_secs, self.next_offset), str(final)
 
-    def _close(self, watermark: int, to_offset: int) -> list[Partial]:
-        """Move the watermark; return the closings of the seconds that it has passed."""
-        self.watermark = watermark
-        end = int(closed_end(np.int64(watermark)))
+    def _close(self, end: int, to_offset: int) -> list[Partial]:
+        """Return the closings of the seconds below `end` that are not closed yet."""
         assert self.closed is not None
         if end <= self.closed:
             return []
-        rows = self._seconds(self.closed, end)
-        partials = self._split("closing", self.closed * SECOND, end * SECOND, rows, to_offset)
-        self.closed = end
+        partials = self._split("closing", self.closed, end, self._seconds(self.closed, end), to_offset)
+        self.closed, self._from_offset = end, to_offset
         return partials
 
     def _revise(self, rows: pl.DataFrame, to_offset: int) -> list[Partial]:
+        """Return revisions of closed seconds; `rows` as they stand now, ordered by second."""
         if rows.is_empty():
             return []
-        first, last = (int(each.timestamp() * SECOND) for each in ())
-        return []
+        seconds = rows["second"].cast(pl.Int64) // SECOND
+        return self._split("revision", int(seconds[0]), int(seconds[-1]) + 1, rows, to_offset)
 
-    def _is_too_late(self, second: Int64s, before: Int64s) -> NDArray[np.bool_]:
-        return (second < final_end(before)) & (before != NO_TIME)
+    def _split(self, kind: Kind, first: int, end: int, rows: pl.DataFrame, to_offset: int) -> list[Partial]:
+        """Return partials that cover `[first, end)` without a gap, each of at most ROWS_A_PARTIAL rows or a second."""
+        seconds = (rows["second"].cast(pl.Int64) // SECOND).to_numpy()
+        starts, bounds = [0], [first]
+        while len(seconds) - starts[-1] > ROWS_A_PARTIAL:
+            cut = int(np.searchsorted(seconds, seconds[starts[-1] + ROWS_A_PARTIAL]))
+            if cut == starts[-1]:
+                cut = int(np.searchsorted(seconds, seconds[cut], side="right"))
+            if cut == len(seconds):
+                break
+            starts.append(cut)
+            bounds.append(int(seconds[cut]))
+        ends = [*starts[1:], len(seconds)]
+        return [
+            Partial(self._envelope(kind, low, high, to_offset), rows[start:stop])
+            for start, stop, low, high in zip(starts, ends, bounds, [*bounds[1:], end], strict=True)
+        ]
+
+    def _envelope(self, kind: Kind, first: int, end: int, to_offset: int) -> Envelope:
+        return Envelope(
+            topic=self.topic,
+            partition=self.partition,
+            from_offset=self._from_offset or 0,
+            to_offset=to_offset,
+            kind=kind,
+            first_second=first * SECOND,
+            end_second=end * SECOND,
+            watermark=0 if self.watermark == NO_TIME else self.watermark,
+        )

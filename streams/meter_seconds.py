@@ -1,0 +1,177 @@
+"""Seconds of meters: a reading holds until the next one, and for at most three intervals.
+
+So a window is a function of the readings in `[start − hold, end)`: a 2 s meter does not report half the load
+every other second, and a gap of 18 s is silence after the third interval. All in integers, so that the
+order of readings never matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from schemas.partial import PARTIAL
+from schemas.subject import SubjectKind
+from streams.digest import hashed
+
+SECOND = 1_000_000
+HOLD_INTERVALS = 3
+MAX_HOLD_MICROSECONDS = 180 * SECOND
+"""A source slower than once a minute is held for 3 minutes: a restart reads again as far back as it holds."""
+DEFAULT_INTERVAL_SECONDS = 1.0
+COUNTER_STEPS = 100
+"""A counter's difference counts where it spans at least so many steps of the counter (schemas.md 7)."""
+COUNTER, INTEGRAL = 1, 3
+
+READINGS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "time": pl.Int64,
+    "meter": pl.Int32,
+    "phase": pl.Int8,
+    "power_milliwatts": pl.Int64,
+    "current_milliamps": pl.Int64,
+    "energy_millijoules": pl.Int64,
+    "hold": pl.Int64,
+}
+"""What is kept of a meter reading; `time` and `hold` in µs."""
+IDENTITY = ("meter", "phase", "time")
+
+
+def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame, kept: Sequence[str] = ()) -> pl.DataFrame:
+    """Return READINGS, and the columns `kept`, of admitted METER rows whose meter is in `intervals`.
+
+    `intervals`: meter i32, interval_seconds f64 (null = not known).
+
+    The source's own interval counts, else the registry's, else one second. Pure.
+    """
+    stated = pl.when(pl.col("interval_seconds") > 0).then(pl.col("interval_seconds").cast(pl.Float64))
+    interval = pl.coalesce(stated, "registered_seconds", pl.lit(DEFAULT_INTERVAL_SECONDS))
+    registered = intervals.select("meter", pl.col("interval_seconds").cast(pl.Float64).alias("registered_seconds"))
+    return (
+        rows.join(registered, on="meter", how="inner", maintain_order="left")
+        .with_columns(
+            pl.col("time").cast(pl.Int64),
+            (interval * (HOLD_INTERVALS * SECOND)).ceil().cast(pl.Int64).clip(1, MAX_HOLD_MICROSECONDS).alias("hold"),
+        )
+        .select(*READINGS, *kept)
+    )
+
+
+def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+    """Return PARTIAL rows of kind METER for the seconds `[first, end)` in which a reading holds.
+
+    **Frame in** READINGS, in any order, duplicates allowed: of one identity the greater value stands.
+    **Frame out** PARTIAL ordered by second and meter; power is the time-weighted mean over the part of the
+    second that is covered, energy the counter's difference where it is fine enough, else the integral;
+    current is that of the worst phase. A second without a phase-0 reading has no power. Pure.
+    """
+    distinct = _distinct(readings.filter(pl.col("time") < end * SECOND))
+    powers = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("power_milliwatts").is_not_null()), first, end)
+    currents = _spans(distinct.filter(pl.col("current_milliamps").is_not_null()), first, end)
+    counters = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("energy_millijoules").is_not_null()), first, end)
+    used = pl.concat([each.select("second", *IDENTITY, "hash") for each in (powers, currents, counters)])
+    if used.is_empty():
+        return PARTIAL.empty()
+    counted = used.unique(("second", *IDENTITY)).group_by("second", "meter")
+    out = counted.agg(pl.len().alias("readings"), pl.col("hash").sum().alias("digest"))
+    for part in (_power(powers), _current(currents), _counted(counters)):
+        out = out.join(part, on=("second", "meter"), how="left")
+    return _partial_rows(out.sort("second", "meter"))
+
+
+def _distinct(readings: pl.DataFrame) -> pl.DataFrame:
+    """Keep one reading of each identity, whatever arrived first; ordered by identity."""
+    values = ("power_milliwatts", "energy_millijoules", "current_milliamps", "hold")
+    ordered = readings.sort(*IDENTITY, *values, nulls_last=False)
+    return ordered.unique(IDENTITY, keep="last", maintain_order=True).with_columns(_hash().alias("hash"))
+
+
+def _spans(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+    """Return one row a reading and second of `[first, end)` that it covers, with the covered `micros`."""
+    following = pl.col("time").shift(-1).over("meter", "phase")
+    start = pl.col("second") * SECOND
+    return (
+        readings.with_columns(pl.min_horizontal(pl.col("time") + pl.col("hold"), following).alias("until"))
+        .with_columns(
+            (pl.col("time") // SECOND).clip(first).alias("low"),
+            ((pl.col("until") + SECOND - 1) // SECOND).clip(upper_bound=end).alias("high"),
+        )
+        .filter(pl.col("high") > pl.col("low"))
+        .with_columns(pl.int_ranges("low", "high").alias("second"))
+        .explode("second")
+        .with_columns(
+            (pl.min_horizontal("until", start + SECOND) - pl.max_horizontal("time", start)).alias("micros"),
+        )
+    )
+
+
+def _hash() -> pl.Expr:
+    """Hash each reading; sums of hashes wrap mod 2⁶⁴."""
+    fields = ("meter", "phase", "time", "power_milliwatts", "current_milliamps", "energy_millijoules")
+    columns = pl.struct(pl.col(name).cast(pl.Int64).fill_null(-1) for name in fields)
+    return columns.map_batches(_hashes, return_dtype=pl.Int64)
+
+
+def _hashes(readings: pl.Series) -> pl.Series:
+    return pl.Series(hashed(*(column.to_numpy() for column in readings.struct.unnest())).view(np.int64))
+
+
+def _power(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return mean, largest, integral and age of the oldest reading of the total power by second and meter."""
+    work, covered = (pl.col("power_milliwatts") * pl.col("micros")).sum(), pl.col("micros").sum()
+    return spans.group_by("second", "meter").agg(
+        ((work + covered // 2) // covered).alias("power"),
+        pl.col("power_milliwatts").max().alias("power_max"),
+        ((work + SECOND // 2) // SECOND).alias("integral"),
+        ((pl.col("second").first() + 1) * SECOND - pl.col("time").min()).alias("oldest_age"),
+    )
+
+
+def _current(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return Σ i²·dt of the phase with the most; a total's current counts where no phase has one."""
+    square = ((pl.col("current_milliamps") / 1000) ** 2 * pl.col("micros")).round().cast(pl.Int64)
+    by_phase = spans.group_by("second", "meter", "phase").agg(square.sum().alias("square"))
+    phased = pl.col("square").filter(pl.col("phase") > 0)
+    worst = pl.coalesce(phased.max(), pl.col("square").max())
+    return by_phase.group_by("second", "meter").agg(worst.alias("current_square"))
+
+
+def _counted(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return the counter's difference from the last reading of the second before to the last one in it.
+
+    These differences join end to end over the seconds. The counter's step is not known, but it divides
+    both values: their greatest common divisor stands for it, at worst too large.
+    """
+    inside = spans.filter(pl.col("time") // SECOND == pl.col("second")).sort("time")
+    to = inside.group_by("second", "meter").agg(pl.col("energy_millijoules").last().alias("to"))
+    held = spans.filter(pl.col("time") // SECOND == pl.col("second") - 1)
+    both = to.join(held.select("second", "meter", pl.col("energy_millijoules").alias("from")), on=("second", "meter"))
+    step = np.gcd(both["from"].to_numpy(), both["to"].to_numpy())
+    difference = pl.col("to") - pl.col("from")
+    fine = (difference > 0) & (difference >= COUNTER_STEPS * pl.lit(pl.Series(step)))
+    return both.filter(fine).select("second", "meter", difference.alias("counted"))
+
+
+def _partial_rows(out: pl.DataFrame) -> pl.DataFrame:
+    has_power, is_counted = pl.col("power").is_not_null(), pl.col("counted").is_not_null()
+    method = pl.when(is_counted).then(COUNTER).when(has_power).then(INTEGRAL)
+    return out.select(
+        (pl.col("second") * SECOND).cast(pl.Datetime("us")),
+        pl.lit(SubjectKind.METER.value).alias("subject_kind"),
+        pl.col("meter").alias("subject"),
+        pl.col("power").alias("power_milliwatts"),
+        pl.col("power_max").alias("power_max_milliwatts"),
+        pl.lit(0).alias("silent_nameplate_milliwatts"),
+        pl.col("current_square").alias("current_square_microseconds"),
+        pl.coalesce("counted", "integral").alias("energy_millijoules"),
+        method.alias("energy_method"),
+        pl.lit(None).alias("utilization_sum_e4"),
+        pl.lit(0).alias("utilization_count"),
+        pl.lit(None).alias("temperature_max_decicelsius"),
+        pl.lit(1).alias("expected"),
+        has_power.alias("reporting"),
+        pl.col("oldest_age").alias("oldest_age_microseconds"),
+        "readings",
+        "digest",
+    ).cast(PARTIAL.polars)  # type: ignore[arg-type]

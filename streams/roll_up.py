@@ -1,0 +1,95 @@
+"""Roll up: admitted readings in, partials out. Pure: the clock is a parameter, Kafka is elsewhere.
+
+Closings and revisions are a function of the log alone: cut into any drains, read again from the committed
+place after a kill, they are the same. Only idle notes depend on the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from schemas.partial import Partial
+from streams.gpu_slots import GpuSlots
+from streams.gpu_stream import GpuStream
+from streams.meter_stream import MeterStream
+from streams.stream import Stream
+
+GPU_TOPIC = "telemetry.gpu.v1"
+METER_TOPIC = "telemetry.power.v1"
+
+Partition = tuple[str, int]
+
+
+class RollUp:
+    """Hold the streams of the partitions that this worker has.
+
+    `slots` and `meters` are the registry's frames of these names.
+    """
+
+    def __init__(self, slots: pl.DataFrame, meters: pl.DataFrame, *, clock: Literal["wall", "event"] = "wall") -> None:
+        self._slots = GpuSlots.of(slots)
+        self._intervals = meters.select("meter", "interval_seconds")
+        self._clock = clock
+        self._streams: dict[Partition, Stream] = {}
+
+    def assign(self, partition: Partition, note: str, now: int) -> None:
+        """Begin a partition anew; `note` is what `places` said of it when its place was committed, or ""."""
+        topic, number = partition
+        floor = int(note) if note else None
+        if topic == GPU_TOPIC:
+            self._streams[partition] = GpuStream(topic, number, self._slots, floor=floor, now=now)
+        else:
+            self._streams[partition] = MeterStream(topic, number, self._intervals, floor=floor, now=now)
+
+    def forget(self, partition: Partition) -> None:
+        """Let go of a partition that another worker has now."""
+        self._streams.pop(partition, None)
+
+    def feed(self, topic: str, rows: pl.DataFrame, next_offsets: Mapping[int, int], now: int) -> list[Partial]:
+        """Take admitted rows of a topic, and the offset after the last message of each partition that came.
+
+        **Frame in** the record's columns, the quantized integers of admission, `_partition`, `_offset`.
+        Returns closings and revisions in the order in which they must be sent.
+        """
+        partials: list[Partial] = []
+        parts = dict(_by_partition(rows))
+        for number, next_offset in sorted(next_offsets.items()):
+            part = parts.get(number, rows.clear())
+            partials += self._streams[topic, number].feed(part, next_offset, now)
+        return partials
+
+    def idle(self, at_log_end: Collection[Partition], now: int) -> list[Partial]:
+        """Return the idle notes that are due, of partitions that have nothing more in their log."""
+        due = sorted(self._streams.keys() & set(at_log_end))
+        return [partial for partition in due for partial in self._streams[partition].idle(now, self._clock)]
+
+    def places(self) -> dict[Partition, tuple[int, str]]:
+        """Return where each partition can be read again, and the note to commit beside the offset."""
+        places = {partition: stream.place() for partition, stream in self._streams.items()}
+        return {partition: place for partition, place in places.items() if place is not None}
+
+    def too_late(self) -> dict[Partition, int]:
+        """Return how many readings came later than the horizon: in the lake, in no window."""
+        return {partition: stream.too_late for partition, stream in self._streams.items() if stream.too_late}
+
+
+def _by_partition(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield the rows of each partition in log order."""
+    if rows.is_empty():
+        return
+    partition, offset = rows["_partition"].to_numpy(), rows["_offset"].to_numpy()
+    order = np.lexsort((offset, partition)) if not _is_ordered(partition, offset) else None
+    ordered = rows if order is None else rows[order]
+    numbers = ordered["_partition"].to_numpy()
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
+    for start, end in zip(starts, np.append(starts[1:], len(numbers)), strict=True):
+        yield int(numbers[start]), ordered[int(start) : int(end)]
+
+
+def _is_ordered(partition: np.ndarray, offset: np.ndarray) -> bool:
+    step = np.diff(partition)
+    return bool(np.all((step > 0) | ((step == 0) & (np.diff(offset) >= 0))))
