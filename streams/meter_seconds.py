@@ -69,8 +69,9 @@ def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
     distinct = _distinct(readings.filter(pl.col("time") < end * SECOND))
     powers = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("power_milliwatts").is_not_null()), first, end)
     currents = _spans(distinct.filter(pl.col("current_milliamps").is_not_null()), first, end)
-    counters = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("energy_millijoules").is_not_null()), first, end)
-    used = pl.concat([each.select("second", *IDENTITY, "hash") for each in (powers, currents, counters)])
+    counters = _counters(distinct.filter((pl.col("phase") == 0) & pl.col("energy_millijoules").is_not_null()))
+    counters = counters.filter(pl.col("second").is_between(first, end - 1))
+    used = pl.concat([_used(powers), _used(currents), _used(counters), _used(counters, "_from")])
     if used.is_empty():
         return PARTIAL.empty()
     counted = used.unique(("second", *IDENTITY)).group_by("second", "meter")
@@ -137,20 +138,28 @@ def _current(spans: pl.DataFrame) -> pl.DataFrame:
     return by_phase.group_by("second", "meter").agg(worst.alias("current_square"))
 
 
-def _counted(spans: pl.DataFrame) -> pl.DataFrame:
-    """Return the counter's difference from the last reading of the second before to the last one in it.
+def _counters(readings: pl.DataFrame) -> pl.DataFrame:
+    """Return the last counter reading of each second beside the last one of the second before (…_from)."""
+    last = readings.group_by((pl.col("time") // SECOND).alias("second"), "meter", maintain_order=True).last()
+    return last.join(last.with_columns(pl.col("second") + 1), on=("second", "meter"), how="inner", suffix="_from")
 
-    These differences join end to end over the seconds. The counter's step is not known, but it divides
-    both values: their greatest common divisor stands for it, at worst too large.
+
+def _counted(counters: pl.DataFrame) -> pl.DataFrame:
+    """Return the counter's difference from the end of one second to the end of the next, where it is fine.
+
+    These differences join end to end. The counter's step is not known, but it divides both values: their
+    greatest common divisor stands for it, at worst too large. A counter that was reset goes down.
     """
-    inside = spans.filter(pl.col("time") // SECOND == pl.col("second")).sort("time")
-    to = inside.group_by("second", "meter").agg(pl.col("energy_millijoules").last().alias("to"))
-    held = spans.filter(pl.col("time") // SECOND == pl.col("second") - 1)
-    both = to.join(held.select("second", "meter", pl.col("energy_millijoules").alias("from")), on=("second", "meter"))
-    step = np.gcd(both["from"].to_numpy(), both["to"].to_numpy())
-    difference = pl.col("to") - pl.col("from")
+    step = np.gcd(counters["energy_millijoules_from"].to_numpy(), counters["energy_millijoules"].to_numpy())
+    difference = pl.col("energy_millijoules") - pl.col("energy_millijoules_from")
     fine = (difference > 0) & (difference >= COUNTER_STEPS * pl.lit(pl.Series(step)))
-    return both.filter(fine).select("second", "meter", difference.alias("counted"))
+    return counters.filter(fine).select("second", "meter", difference.alias("counted"))
+
+
+def _used(readings: pl.DataFrame, suffix: str = "") -> pl.DataFrame:
+    return readings.select(
+        "second", "meter", *(pl.col(f"{name}{suffix}").alias(name) for name in ("phase", "time", "hash"))
+    )
 
 
 def _partial_rows(out: pl.DataFrame) -> pl.DataFrame:

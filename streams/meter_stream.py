@@ -44,7 +44,7 @@ class MeterStream(Stream):
             part = readings.filter(pl.col("_message").is_between(first, end - 1))
             is_late = part["time"].to_numpy() // SECOND < closed_end(part["_before"].to_numpy())
             partials += self._take_stretch(
-                part.select(READINGS),
+                part.select(*READINGS),
                 part.filter(pl.Series(is_late)),
                 int(passing.after[end - 1]),
                 int(passing.offset[end - 1]) + 1,
@@ -72,7 +72,7 @@ class MeterStream(Stream):
         """Return the closed seconds that late readings reach into, as they stand now."""
         reach = late.group_by(pl.col("meter").alias("subject")).agg(
             (pl.col("time").min() // SECOND).alias("low"),
-            ((pl.col("time") + pl.col("hold")).max() // SECOND + 1).clip(upper_bound=closed).alias("high"),
+            ((pl.col("time") + pl.col("hold")).max() // SECOND + 2).clip(upper_bound=closed).alias("high"),
         )
         first = max(int(reach["low"].min()), int(self.floor or 0))  # type: ignore[arg-type]
         of_these = self._kept.join(late.select("meter").unique(), on="meter", how="semi")

@@ -30,7 +30,7 @@ NO_SECOND = np.iinfo(np.int64).min
 
 
 class RackSeconds(NamedTuple):
-    """Rows of (second, rack) that reported, ordered by second; −1 = null where a column may be null."""
+    """Rows of (second, rack) that reported, ordered by them; −1 = null where a column may be null."""
 
     second: Int64s
     rack: Int64s
@@ -218,4 +218,6 @@ def _rack_seconds(cells: Cells, seconds: Int64s, layout: _Layout, slots: GpuSlot
         digest=summed(digests, starts, axis=1),
     )
     there = readings > 0
-    return RackSeconds(*(column[there] for column in columns))
+    rows = RackSeconds(*(column[there] for column in columns))
+    order = np.lexsort((rows.rack, rows.second))
+    return RackSeconds(*(column[order] for column in rows))

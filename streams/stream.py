@@ -79,9 +79,10 @@ class Stream(ABC):
         if now - self._active_at < IDLE_AFTER_MICROSECONDS:
             return []
         end = now // SECOND if clock == "wall" else OPEN_END // SECOND
-        first = min(end, end if self.closed is None else max(self.closed, self._told or self.closed))
-        if first == end and self._told is not None and now - self._told_at < TELL_AGAIN_MICROSECONDS:
+        if self._told == end and now - self._told_at < TELL_AGAIN_MICROSECONDS:
             return []
+        known = [each for each in (self.closed, self._told) if each is not None]
+        first = min(end, max(known, default=end))
         rows = self._seconds(first, end) if self.closed is not None else PARTIAL.empty()
         self._told, self._told_at = end, now
         return self._split("idle", first, end, rows, self.next_offset or 0)
