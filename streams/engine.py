@@ -27,6 +27,7 @@ from typing import NoReturn, Protocol
 
 import faust
 
+from broker import batches
 from broker.admin import require_topics
 from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
@@ -116,7 +117,6 @@ class Engine:
         self._lock = asyncio.Lock()
         self._commits: dict[Partition, Place] = {}
         self._committed_at = 0.0
-        self._is_stopping = False
 
     def at_log_end(self) -> set[Partition]:
         """Return the assigned partitions of which everything was fetched and drained."""
@@ -130,7 +130,7 @@ class Engine:
 
     def run(self) -> NoReturn:
         """Run; ends the process: 0 after SIGTERM or SIGINT, else the error's exit code and one line."""
-        descriptor = hold(self.shape.app, self.slot, self.bootstrap, say=_say)
+        descriptor = hold(f"{self.shape.app}-{self.slot}", self.bootstrap, _say)
         loop = asyncio.get_event_loop()
         try:
             loop.run_until_complete(self._open())
@@ -263,8 +263,10 @@ class Engine:
         _say(f"{self.shape.app}-{self.slot} stops: {type(error).__name__}: {error}{where}")
         os._exit(getattr(error, "exit_code", 1) or 1)
 
-    async def stop(self) -> NoReturn:
+    async def stop(self, reason: str = "") -> NoReturn:
         """End after the drain in flight and a last commit; Faust's own shutdown takes seconds (traps.md 3)."""
+        if reason:
+            _say(f"{self.shape.app}-{self.slot}: {reason}")
         try:
             async with asyncio.timeout(STOP_WITHIN_SECS), self._lock:
                 await self._commit(0)
@@ -301,6 +303,7 @@ def make_app(engine: Engine) -> App:
     member = f"{shape.app}-{engine.slot}"
     datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
     datadir.mkdir(parents=True, exist_ok=True)
+    batches.install()  # a batch that cannot be read, or expands without end, must cost only itself
     app = App(
         shape.app,
         broker=[f"kafka://{server}" for server in engine.bootstrap.split(",")],

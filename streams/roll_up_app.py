@@ -1,0 +1,125 @@
+"""The roll-up worker: GPU and meter readings from Kafka, partials and refusals back. Thin: see roll_up.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from itertools import groupby
+from operator import attrgetter
+from typing import NoReturn
+
+import polars as pl
+
+from broker.facility import read_registry
+from broker.producer import Producer
+from schemas.admission import Clock, admit
+from schemas.decode import decode
+from schemas.message import Message
+from schemas.partial import Partial, encode
+from schemas.rejection import with_raw
+from schemas.topics import BY_NAME
+from streams import refusals
+from streams.engine import ROLL_UP, Engine, run
+from streams.facility_watch import until_changed
+from streams.fetch import Place
+from streams.reading import Partition
+from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
+
+PARTIALS_TOPIC = "windows.rack.v1"
+SAY_AGAIN_SECS = 60.0
+log = logging.getLogger("wattline.streams")
+
+
+class RollUpStage:
+    """Decode, admit, roll up, send, and only then let go of what was read."""
+
+    topics = (GPU_TOPIC, METER_TOPIC)
+
+    def __init__(self, bootstrap: str, clock: Clock) -> None:
+        self._bootstrap = bootstrap
+        self._clock: Clock = clock
+        self._said_too_late = 0
+        self._said_at = time.monotonic()
+
+    async def open(self, engine: Engine) -> None:
+        """Read the facility and connect the producer."""
+        self._engine = engine
+        self._registry = await read_registry(self._bootstrap)
+        self._site = self._registry.parts[0].site.encode()
+        self._roll_up = RollUp(self._registry.slots, self._registry.meters, clock=self._clock)
+        self._open = AsyncExitStack()
+        self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
+        self._watch = asyncio.create_task(self._until_changed())
+
+    async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
+        """Begin each partition at Kafka's place, with the floor that was noted beside it."""
+        for partition, place in committed.items():
+            self._roll_up.assign(partition, place.note if place else "", _now())
+        return {}
+
+    async def dropped(self, partition: Partition, offset: int | None) -> None:
+        """Forget a partition; begin it anew where its log goes on after a loss."""
+        self._roll_up.forget(partition)
+        if offset is not None:
+            self._roll_up.assign(partition, "", _now())
+
+    async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
+        """Roll up what came, send it, and return the places once all of it is acknowledged."""
+        for topic, of_topic in groupby(sorted(messages, key=attrgetter("topic")), attrgetter("topic")):
+            await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
+        await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
+        await self._producer.flush()
+        self._tell_too_late()
+        return {partition: Place(*place) for partition, place in self._roll_up.places().items()}
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._watch.cancel()
+        await self._open.aclose()
+
+    async def _take(self, topic: str, messages: list[Message]) -> None:
+        record = BY_NAME[topic].record
+        assert record is not None
+        decoded = decode(topic, messages, self._registry)
+        admitted = admit(record, decoded.frame, self._registry, clock=self._clock)
+        next_offsets = {message.partition: message.offset + 1 for message in messages}
+        await self._send(self._roll_up.feed(topic, admitted.rows, next_offsets, _now()))
+        await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
+
+    async def _send(self, partials: Iterable[Partial]) -> None:
+        for partial in partials:
+            value, headers = encode(partial)
+            await self._producer.send(PARTIALS_TOPIC, value, self._site, headers)
+
+    async def _refuse(self, refused: pl.DataFrame) -> None:
+        for value, key, headers in refusals.refusal_messages(refused):
+            await self._producer.send(refusals.TOPIC, value, key, headers)
+
+    def _tell_too_late(self) -> None:
+        if time.monotonic() - self._said_at < SAY_AGAIN_SECS:
+            return
+        self._said_at = time.monotonic()
+        total = sum(self._roll_up.too_late().values())
+        if total > self._said_too_late:
+            log.warning(
+                "%s readings came later than the horizon since the start: the lake has them, windows not", total
+            )
+            self._said_too_late = total
+
+    async def _until_changed(self) -> None:
+        try:
+            await self._engine.stop(await until_changed(self._bootstrap, self._registry))
+        except Exception as error:  # a worker that cannot hear of a new facility must not run on
+            self._engine.fail(error)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def run_roll_up(bootstrap: str, *, slot: int, clock: Clock) -> NoReturn:
+    """Run the roll-up worker of one slot; ends the process (streams.engine.run)."""
+    run(RollUpStage(bootstrap, clock), ROLL_UP, bootstrap=bootstrap, slot=slot)
