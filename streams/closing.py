@@ -8,12 +8,13 @@ second that come from there on are late, even within one drain.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
+Time = TypeVar("Time", int, Int64s)
 
 SECOND = 1_000_000
 GRACE_MICROSECONDS = 250_000
@@ -54,12 +55,12 @@ def passage(time: Int64s, offset: Int64s, watermark: int) -> Passage:
     return Passage(np.append(starts, len(time)), offset[starts], oldest, newest, before, after)
 
 
-def closed_end(watermark: Int64s) -> Int64s:
+def closed_end(watermark: Time) -> Time:
     """Return the end of the seconds that each watermark has closed: seconds below it are closed."""
     return (watermark - GRACE_MICROSECONDS) // SECOND
 
 
-def final_end(watermark: Int64s) -> Int64s:
+def final_end(watermark: Time) -> Time:
     """Return the end of the seconds that can no longer be revised: F = floor(watermark) − L."""
     return watermark // SECOND - LATENESS_SECS
 

@@ -35,12 +35,13 @@ class GpuStream(Stream):
 
     def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
         readings = _Readings.of(rows, passing, self._slots)
+        assert self.floor is not None
         known = (readings.slot >= 0) & (readings.second >= self.floor)
         too_late = readings.second < final_end(readings.before)
         self.too_late += int(np.count_nonzero(known & too_late))
         readings = readings.where(known & ~too_late)
         partials: list[Partial] = []
-        for first, end, fits in stretches(passing, self.watermark, int(self.floor or 0), RING_SECONDS):
+        for first, end, fits in stretches(passing, self.watermark, self.floor, RING_SECONDS):
             part = readings.of_messages(first, end)
             to_offset = int(passing.offset[end - 1]) + 1
             take = self._take_stretch if fits else self._take_long_message
@@ -52,7 +53,7 @@ class GpuStream(Stream):
         late = part.second < closed_end(part.before)
         self._write(part.where(~late))
         self.watermark = watermark
-        partials = self._close(int(closed_end(np.int64(watermark))), to_offset)
+        partials = self._close(closed_end(watermark), to_offset)
         return partials + self._apply_late(part.where(late), to_offset)
 
     def _take_long_message(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:
@@ -60,7 +61,7 @@ class GpuStream(Stream):
         late = part.second < closed_end(part.before)
         partials = self._apply_late(part.where(late), to_offset)
         part, self.watermark = part.where(~late), watermark
-        end = int(closed_end(np.int64(watermark)))
+        end = closed_end(watermark)
         while len(part.second):
             block = int(part.second.min())
             partials += self._close(min(block, end), to_offset)
@@ -105,11 +106,11 @@ class _Readings(NamedTuple):
         )
 
     def where(self, chosen: NDArray[np.bool_]) -> _Readings:
-        return self if chosen.all() else _Readings(*(column[chosen] for column in self))
+        return self if chosen.all() else _Readings._make(column[chosen] for column in self)
 
     def of_messages(self, first: int, end: int) -> _Readings:
         low, high = np.searchsorted(self.message, (first, end))
-        return self if (low, high) == (0, len(self.message)) else _Readings(*(column[low:high] for column in self))
+        return self if (low, high) == (0, len(self.message)) else _Readings._make(column[low:high] for column in self)
 
 
 def stretches(passing: Passage, watermark: int, floor: int, seconds: int) -> Iterator[tuple[int, int, bool]]:
@@ -124,7 +125,7 @@ def stretches(passing: Passage, watermark: int, floor: int, seconds: int) -> Ite
         if before == NO_TIME:
             horizon = max(floor, min(int(passing.oldest[first]) // SECOND, int(newest[first]) - LATENESS_SECS))
         else:
-            horizon = int(final_end(np.int64(before)))
+            horizon = final_end(before)
         end = int(np.searchsorted(newest, horizon + seconds))
         yield first, max(end, first + 1), end > first
         first = max(end, first + 1)

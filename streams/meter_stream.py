@@ -61,10 +61,10 @@ class MeterStream(Stream):
             longest = -(-int(readings["hold"].max()) // SECOND)  # type: ignore[arg-type]
             self._hold_secs = max(self._hold_secs, longest)
         self.watermark = watermark
-        partials = self._close(int(closed_end(np.int64(watermark))), to_offset)
+        partials = self._close(closed_end(watermark), to_offset)
         if len(late) and closed is not None:
             partials += self._revise(self._touched(late, closed), to_offset)
-        oldest = int(final_end(np.int64(watermark))) - self._hold_secs
+        oldest = final_end(watermark) - self._hold_secs
         self._kept = self._kept.filter(pl.col("time") >= oldest * SECOND)
         return partials
 

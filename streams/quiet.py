@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 CLIENTS = ("aiokafka", "faust", "mode", "asyncio")
 SAY_AGAIN_SECS = 10.0
@@ -16,7 +17,7 @@ SAY_AGAIN_SECS = 10.0
 class OneInAWhile(logging.Filter):
     """Pass one record of the Kafka clients in `SAY_AGAIN_SECS`, with the number of those left out."""
 
-    def __init__(self, every_secs: float = SAY_AGAIN_SECS, clock=time.monotonic) -> None:
+    def __init__(self, every_secs: float = SAY_AGAIN_SECS, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._every_secs = every_secs
         self._clock = clock

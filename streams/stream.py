@@ -93,7 +93,7 @@ class Stream(ABC):
             return None
         if self.watermark == NO_TIME or self.floor is None:
             return self.next_offset, "" if self.floor is None else str(self.floor)
-        final = max(self.floor, int(final_end(np.int64(self.watermark))))
+        final = max(self.floor, final_end(self.watermark))
         return self._revisable.first(final - self.hold_secs, self.next_offset), str(final)
 
     def _close(self, end: int, to_offset: int) -> list[Partial]:
