@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -56,47 +56,43 @@ class _Load:
 
     agreed: float = 0.0
     alone: float = 0.0
-    racks: set[str] = field(default_factory=set)
+    inputs: Counter[str] = field(default_factory=Counter)
+    """How many inputs of each rack hang here: both of them below an N+1 group."""
 
 
 def _tree(facility: Facility, placed: list[PlacedRack], file: str) -> Iterator[Finding]:
     """Compare breakers and UPS groups with the racks below: shared between the sides, and one side alone."""
-    devices: list[Feed | Panel | UpsGroup] = [*facility.feeds, *facility.panels, *facility.ups_groups]
-    above = {device.id: device.fed_by for device in devices}
-    loads = _loads(facility, placed, above)
+    hanging = layout.feed_racks(facility, placed)
+    sides = Counter(path for _, on in hanging for path in on)
     usable, rated = _ratings(facility)
-    for path, load in loads.items():
+    for path, load in _loads(facility, placed, sides).items():
         if path not in rated:
             continue
         if load.agreed > usable[path] * (1 + 1e-9):
-            message = (
-                f"its racks are agreed to draw {kilowatts(load.agreed)} here, over the usable {kilowatts(usable[path])}"
-            )
+            drawn = f"its racks are agreed to draw {kilowatts(load.agreed)} here"
+            message = f"{drawn}, over the usable {kilowatts(usable[path])}"
             yield Finding("warning", "oversubscribed", file, path, message)
         if load.alone > rated[path] * (1 + 1e-9):
-            message = (
-                f"fails when its twin does: at nameplate it would carry {kilowatts(load.alone)} alone, "
-                f"over its rating of {kilowatts(rated[path])}"
-            )
-            yield Finding("warning", "fails-with-twin", file, path, message)
+            over = f"{kilowatts(load.alone)}, over its rating of {kilowatts(rated[path])}"
+            if any(count < sides[rack] for rack, count in load.inputs.items()):
+                message = f"fails when its twin does: alone it would carry, at nameplate, {over}"
+                yield Finding("warning", "fails-with-twin", file, path, message)
+            else:
+                yield Finding("warning", "oversubscribed", file, path, f"at nameplate it carries {over}")
 
 
-def _loads(facility: Facility, placed: list[PlacedRack], above: dict[str, str]) -> dict[str, _Load]:
+def _loads(facility: Facility, placed: list[PlacedRack], sides: Counter[str]) -> dict[str, _Load]:
+    devices: list[Feed | Panel | UpsGroup] = [*facility.feeds, *facility.panels, *facility.ups_groups]
+    above = {device.id: device.fed_by for device in devices}
     by_path = {rack.path: rack for rack in placed}
-    hanging = layout.feed_racks(facility, placed)
-    sides: defaultdict[str, int] = defaultdict(int)
-    for _, on in hanging:
-        for path in on:
-            sides[path] += 1
     loads: defaultdict[str, _Load] = defaultdict(_Load)
-    for feed, on in hanging:
+    for feed, on in layout.feed_racks(facility, placed):
         for device in _upwards(feed.id, above):
             for path in on:
                 rack, load = by_path[path], loads[device]
                 load.agreed += rack.agreed_watts / sides[path]
-                # Both sides of a rack may hang below one panel or UPS group: alone, it carries the rack once.
-                load.alone += 0.0 if path in load.racks else rack.nameplate_watts or 0.0
-                load.racks.add(path)
+                load.alone += 0.0 if path in load.inputs else rack.nameplate_watts or 0.0
+                load.inputs[path] += 1
     return loads
 
 

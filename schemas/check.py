@@ -29,6 +29,8 @@ class Checked:
 
     findings: tuple[Finding, ...]
     registry: Registry | None
+    is_whole: bool = True
+    """False where so much is wrong that what refers to what could not be judged."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -47,7 +49,7 @@ def check(path: Path, rules_path: Path | None = None) -> Checked:
     rules, wrong_rules = _rules(rules_path)
     findings += wrong_rules
     if found is None or findings:
-        return Checked(tuple(findings), None)
+        return Checked(tuple(findings), None, is_whole=found is not None)
     registry = assign(found)
     rules_file = str(rules_path or path)
     doubts = [

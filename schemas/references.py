@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -31,6 +31,8 @@ _FED_BY: dict[str, tuple[SubjectKind, ...]] = {
     "panels": (SubjectKind.UPS_GROUP, SubjectKind.UTILITY),
     "feeds": (SubjectKind.PANEL,),
 }
+
+_WORDS: dict[type, str] = {Utility: "utility", UpsGroup: "UPS group", Panel: "panel", Feed: "feed"}
 
 Device = UpsGroup | Panel | Feed
 
@@ -118,21 +120,25 @@ class _References:
                 yield self._unknown(where, "the row", parent_of(path), row_paths)
 
     def _doubles(self) -> Iterator[Finding]:
-        """Find paths that name two things: they would be told apart nowhere."""
+        """Find paths that name two things: nothing could tell them apart."""
+        named: defaultdict[str, list[str]] = defaultdict(list)
+        for path, what in self._names():
+            named[path].append(what)
+        for path, things in named.items():
+            if len(things) > 1:
+                message = f"the path {path!r} names {len(things)} things: {some(things)}; each needs its own"
+                yield self._error("duplicate", path, message)
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Yield every path that the file gives, with what it names, as often as it gives it."""
         facility = self.facility
-        paths = [
-            *(site.id for site in facility.sites),
-            *(path for path, _, _ in layout.halls(facility)),
-            *(path for path, _, _ in layout.rows(facility)),
-            *(path for path, _, _ in layout.ranged_racks(facility)),
-            *(node for nodes in self.nodes.values() for node in nodes),
-            *(device.id for device in self._tree()),
-            *(meter.path for meter in self.implied),
-            *(meter.id for meter in facility.meters),
-        ]
-        for path, count in Counter(paths).items():
-            if count > 1:
-                yield self._error("duplicate", path, f"the path {path!r} names {count} things; each needs its own")
+        yield from ((site.id, "site") for site in facility.sites)
+        yield from ((path, "hall") for path, _, _ in layout.halls(facility))
+        yield from ((path, "row") for path, _, _ in layout.rows(facility))
+        yield from ((path, "rack") for path, _, _ in layout.ranged_racks(facility))
+        yield from ((node, "node") for nodes in self.nodes.values() for node in nodes)
+        yield from ((device.id, _WORDS[type(device)]) for device in self._tree())
+        yield from ((meter.path, "meter") for meter in (*self.implied, *self.explicit))
 
     def _tree(self) -> list[Utility | UpsGroup | Panel | Feed]:
         facility = self.facility

@@ -69,7 +69,7 @@ SLOTS: Schema = {
 SUMS = metering.SUMS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registry:
     """Hold the facility of all sites in force; frames are never changed, only replaced.
 

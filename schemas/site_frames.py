@@ -143,7 +143,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     frames: dict[str, dict[str, list[Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SiteFrames:
     """Hold one site's version: FRAMES by name; `effective_from` is a whole second, UTC, without zone."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,8 +19,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 LARGEST_BYTES = 16_777_216
 
-_HARMLESS = ("severity", "redundancy")
-"""Required words that nothing else refers to, so that any allowed one lets the rest be judged."""
+_STAND_INS = {"severity": "info", "redundancy": "n", "time_zone": "UTC", "name": "-", "summary": "-"}
+"""Required words that nothing else refers to: with one of these the rest can be judged."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -85,6 +86,8 @@ def _mend(model: type[BaseModel], raw: dict[str, Any], locations: list[Location]
 
 
 def _mend_value(model: type[BaseModel], raw: dict[str, Any], location: Location) -> bool:
+    if location[-1] == "[key]":
+        return _respell_key(*_holder(raw, location[:-1]))
     holder, key = _holder(raw, location)
     if not isinstance(holder, dict) or not isinstance(key, str):
         return False
@@ -95,11 +98,32 @@ def _mend_value(model: type[BaseModel], raw: dict[str, Any], location: Location)
         holder.pop(key, None)
     elif field.annotation in (int, float):
         holder[key] = 1
-    elif key in _HARMLESS:
-        holder[key] = get_args(field.annotation)[0]
+    elif key in _STAND_INS:
+        holder[key] = _STAND_INS[key]
     else:
-        return False
+        return _respell(holder, key)
     return True
+
+
+def _respell(holder: dict[str, Any], key: str) -> bool:
+    """Write an id or path in allowed letters, `Rack 7` as `rack-7`; what refers to it is respelled alike."""
+    seen = holder.get(key)
+    if not isinstance(seen, str) or seen == _allowed(seen):
+        return False
+    holder[key] = _allowed(seen)
+    return True
+
+
+def _respell_key(holder: Any, key: str | int) -> bool:
+    if not isinstance(holder, dict) or not isinstance(key, str) or _allowed(key) in holder:
+        return False
+    holder[_allowed(key)] = holder.pop(key)
+    return True
+
+
+def _allowed(name: str) -> str:
+    parts = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-")[:32] for part in name.split("/"))
+    return "/".join(part for part in parts if part)
 
 
 def _mend_key(model: type[BaseModel], holder: dict[str, Any], key: str) -> bool:

@@ -54,7 +54,7 @@ def test_findings_as_json_carry_code_file_and_place() -> None:
         "code": "fails-with-twin",
         "file": file,
         "where": "ruh/h1/r01-a",
-        "message": "fails when its twin does: at nameplate it would carry 336 kW alone, over its rating of 273.1 kW",
+        "message": "fails when its twin does: alone it would carry, at nameplate, 336 kW, over its rating of 273.1 kW",
     }
 
 

@@ -44,7 +44,8 @@ def as_text(checked: Checked, name: str) -> str:
             f"{_count(len(registry.nodes), 'node')}, {_count(len(registry.slots), 'GPU')}, "
             f"{_count(len(registry.feeds), 'feed')}, {_count(len(registry.meters), 'meter')}; "
         )
-    return "\n".join([*map(str, checked.findings), f"{name}: {held}{counted}"])
+    left = "" if checked.is_whole else "; what refers to what is judged once these are mended"
+    return "\n".join([*map(str, checked.findings), f"{name}: {held}{counted}{left}"])
 
 
 def as_json(checked: Checked) -> str:
