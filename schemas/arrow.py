@@ -28,6 +28,9 @@ CONTENT_TYPE = b"application/vnd.apache.arrow.stream"
 MAX_DECODED_BYTES = 16_777_216
 """What one message may expand to where its topic does not say."""
 
+JOINED_BYTES = 1_048_576
+"""How much is decoded at once: larger buffers go back to the system each time, and their pages cost more than this."""
+
 PLACE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "_partition": pl.Int32,
     "_offset": pl.Int64,
@@ -59,7 +62,9 @@ def encode_slices(record: Record, frame: pl.DataFrame, lengths: Iterable[int]) -
 
     Raises what `encode` raises.
     """
-    wire = frame.select(record.polars.keys()).match_to_schema(record.polars).rechunk()
+    if frame.columns != list(record.polars) or frame.dtypes != list(record.polars.values()):
+        frame = frame.select(record.polars.keys()).match_to_schema(record.polars)
+    wire = frame.rechunk()
     first = 0
     for length in lengths:
         target = io.BytesIO()
@@ -83,11 +88,10 @@ def decode(record: Record, messages: Sequence[Message], max_decoded_bytes: int =
     parts: list[pl.DataFrame] = []
     refusals: list[Refusal] = []
     for header, group in bodies.items():
-        joined = _read_joined(header, group)
-        if joined is None:
-            others.extend(body.at for body in group)
-        elif not joined.is_empty():
-            parts.append(_placed(joined, messages, group))
+        joined, read, doubtful = _read_joined(header, group)
+        others.extend(body.at for body in doubtful)
+        if not joined.is_empty():
+            parts.append(_placed(joined, messages, read))
     for index in sorted(others):
         frame, refused = read_foreign(record, messages[index], max_decoded_bytes)
         refusals.extend(refused)
@@ -157,18 +161,39 @@ def _well_formed(known: dict[bytes, list[_Body]], value: bytes, index: int) -> _
     return None
 
 
-def _read_joined(header: bytes, group: list[_Body]) -> pl.DataFrame | None:
-    """Decode all bodies behind one schema message; None on any doubt."""
-    if not group:
-        return None
+def _read_joined(header: bytes, group: list[_Body]) -> tuple[pl.DataFrame, list[_Body], list[_Body]]:
+    """Decode bodies joined behind one schema message; return the rows, their bodies, and the bodies in doubt."""
+    frames, read, doubtful = [], [], []
+    for piece in _pieces(group):
+        frame = _read_piece(header, piece)
+        if frame is None:
+            doubtful += piece
+        else:
+            frames.append(frame)
+            read += piece
+    return pl.concat(frames, rechunk=True) if frames else pl.DataFrame(), read, doubtful
+
+
+def _pieces(group: list[_Body]) -> Iterator[list[_Body]]:
+    """Cut bodies into runs of about JOINED_BYTES."""
+    start = size = 0
+    for end, body in enumerate(group, 1):
+        size += len(body.body)
+        if size >= JOINED_BYTES or end == len(group):
+            yield group[start:end]
+            start, size = end, 0
+
+
+def _read_piece(header: bytes, piece: list[_Body]) -> pl.DataFrame | None:
+    """Decode some bodies at once; None on any doubt."""
     try:
-        frame = pl.read_ipc_stream(b"".join([header, *(body.body for body in group), END]))
+        frame = pl.read_ipc_stream(b"".join([header, *(body.body for body in piece), END]))
     except BaseException as error:
         # A PanicException of polars derives from BaseException (traps.md 23).
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return None
-    return frame.rechunk() if frame.height == sum(body.rows for body in group) else None
+    return frame if frame.height == sum(body.rows for body in piece) else None
 
 
 def _placed(frame: pl.DataFrame, messages: Sequence[Message], group: list[_Body]) -> pl.DataFrame:

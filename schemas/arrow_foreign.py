@@ -21,6 +21,9 @@ from schemas.rejection import WHOLE, Refusal, allowed
 _MOST_MILLISECONDS = (2**63 - 1) // 1000
 
 
+_NO_ROWS = pl.DataFrame()
+
+
 class _UnreadableError(Exception):
     """Carry the reason why a whole message is refused."""
 
@@ -32,14 +35,14 @@ class _UnreadableError(Exception):
 def read_foreign(record: Record, message: Message, max_decoded_bytes: int) -> tuple[pl.DataFrame, list[Refusal]]:
     """Return the rows of one message with `_row` (i32), and what is refused of it: rows, or the message (WHOLE).
 
-    Frame out: the record's columns, a column that the message lacks as null. Nothing in a message raises. Pure.
+    Frame out: the record's columns, one that the message lacks as null; no columns where the message is refused.
+    Nothing in a message raises. Pure.
     """
     try:
         sent = _read(record, message, max_decoded_bytes)
     except _UnreadableError as error:
-        return record.empty(), [Refusal(message, WHOLE, error.reason, str(error), error.field, error.value)]
-    sent = sent.with_row_index("_row").cast({"_row": pl.Int32})
-    return _cast(record, message, sent)
+        return _NO_ROWS, [Refusal(message, WHOLE, error.reason, str(error), error.field, error.value)]
+    return _cast(record, message, sent.with_columns(_row=pl.int_range(pl.len(), dtype=pl.Int32)))
 
 
 def _read(record: Record, message: Message, max_decoded_bytes: int) -> pl.DataFrame:
@@ -83,17 +86,19 @@ def _require_size(size: int, max_decoded_bytes: int) -> None:
 def _require_schema(record: Record, schema: pa.Schema) -> None:
     """Raise where columns are unknown, double, missing though needed, or of a type that cannot be cast."""
     names = [column.name for column in record.columns]
+    sent = dict(zip(schema.names, schema.types, strict=True))
     for name in schema.names:
         if name not in names:
             near = difflib.get_close_matches(name[:64], names, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
             said = f"column {printable(name, 64)!r} is not one of {record.name}; {hint}"
             raise _UnreadableError("wrong_schema", said, printable(name, 64))
-        if schema.names.count(name) > 1:
-            raise _UnreadableError("wrong_schema", f"column {name} is there {schema.names.count(name)} times", name)
+    if len(sent) < len(schema.names):
+        twice = next(name for name in sent if schema.names.count(name) > 1)
+        raise _UnreadableError("wrong_schema", f"column {twice} is there {schema.names.count(twice)} times", twice)
     for column in record.columns:
-        if column.name in schema.names:
-            _require_type(column, schema.field(column.name).type)
+        if column.name in sent:
+            _require_type(column, sent[column.name])
         elif column.is_required:
             said = f"column {column.name} ({column.dtype}) is missing; every reading needs it"
             raise _UnreadableError("wrong_schema", said, column.name)
@@ -123,16 +128,19 @@ def _is_castable(sent: pa.DataType, asked: pa.DataType) -> bool:
 
 def _cast(record: Record, message: Message, sent: pl.DataFrame) -> tuple[pl.DataFrame, list[Refusal]]:
     """Return the rows in the record's types, and a refusal for each row of which a value would be lost."""
+    types = dict(sent.schema)
     refusals: list[Refusal] = []
     for column in record.columns:
-        name, dtype = column.name, record.polars[column.name]
-        if name not in sent.columns or sent.schema[name] == pl.Null:
-            sent = sent.with_columns(pl.lit(None, dtype).alias(name))
-        elif sent.schema[name] != dtype:
-            cast, is_kept = _cast_column(column, sent[name], dtype)
+        dtype = record.polars[column.name]
+        if types.get(column.name, pl.Null) not in (dtype, pl.Null):
+            cast, is_kept = _cast_column(column, sent[column.name], dtype)
             refusals += _lost(message, column, sent.filter(~is_kept))
-            sent = sent.with_columns(cast.alias(name)).filter(is_kept)
-    return sent.select(*record.polars, "_row"), refusals
+            sent = sent.with_columns(cast.alias(column.name)).filter(is_kept)
+    columns = [
+        pl.lit(None, dtype).alias(name) if types.get(name, pl.Null) == pl.Null else pl.col(name)
+        for name, dtype in record.polars.items()
+    ]
+    return sent.select(*columns, "_row"), refusals
 
 
 def _cast_column(

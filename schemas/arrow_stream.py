@@ -52,10 +52,10 @@ def read_batch_head(value: bytes, at: int) -> BatchHead | None:
     table = at + 8 + root
     vtable = table - _OFFSET.unpack_from(value, table)[0]
     size, _, _, kind_slot, header_slot, body_slot = _SLOTS.unpack_from(value, vtable)
-    if size < 12 or not kind_slot or not header_slot or value[table + kind_slot] != RECORD_BATCH:
+    if size < 10 or not kind_slot or not header_slot or value[table + kind_slot] != RECORD_BATCH:
         return None
     batch = table + header_slot + _UNSIGNED.unpack_from(value, table + header_slot)[0]
-    body = _LONG.unpack_from(value, table + body_slot)[0] if body_slot else 0
+    body = _LONG.unpack_from(value, table + body_slot)[0] if body_slot and size >= 12 else 0
     vtable = batch - _OFFSET.unpack_from(value, batch)[0]
     size, _, rows_slot, _, _, compression_slot = _SLOTS.unpack_from(value, vtable)
     rows = _LONG.unpack_from(value, batch + rows_slot)[0] if rows_slot and size > 4 else 0
