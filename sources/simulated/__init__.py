@@ -1,6 +1,7 @@
 """A simulated campus: seeded, physically sensible telemetry of every GPU, rack, feed and site.
 
-The way of a second: `jobs` decide who works where, `load` how hard, `gpus` what the boards draw,
-`tree` what racks, feeds and utility meters then show, `incidents` what goes wrong, `truth` what is
-written down about it. `campus` puts the second together; `pace` sends it on time.
+The way of a second: `jobs` says who works where, `demand` and `load` how hard, `plant` moves on the
+boards (`gpus`) and the power tree above them (`tree`), `readings` and `meters` make of that what
+exporters and meters say, `progress` what jobs have produced. `incidents` plans what goes wrong,
+`overload` brings it about, `truth` writes it down. `campus` puts the second together, `pace` sends it on time.
 """

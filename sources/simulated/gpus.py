@@ -91,7 +91,7 @@ class Boards:
 
 def boards_of(layout: Layout, cap: F64, is_amd: NDArray[np.bool_], rng: np.random.Generator) -> Boards:
     """Return every board at rest, with some past behind its counter."""
-    nameplate = layout.slots["nameplate_watts"].fill_null(1000.0).to_numpy().astype(np.float32)
+    nameplate = layout.gpu_nameplate_watts.astype(np.float32)
     count = len(nameplate)
     idle = (nameplate * IDLE_FRACTION * rng.uniform(0.92, 1.08, count)).astype(np.float32)
     past_seconds = rng.uniform(1e5, 2e7, count)

@@ -55,13 +55,13 @@ class Incident:
         return f"{self.subject.partition('/')[0]}-burn-in-{self.id}" if self.racks else None
 
     def weight(self, second: int) -> float:
-        """Return how far the overload has risen in `[second, second + 1 s)`: 0 = not at all, 1 = at its peak."""
-        rising = (second - self.starts + 1) / RISE_SECONDS
-        falling = 1.0 - (second - self.ends + 1) / FALL_SECONDS
+        """Return how far the overload has risen by `second`: 0 = not at all, 1 = at its peak."""
+        rising = (second - self.starts) / RISE_SECONDS
+        falling = 1.0 - (second - self.ends) / FALL_SECONDS
         return float(np.clip(min(rising, falling), 0.0, 1.0))
 
     def is_silent(self, second: int) -> bool:
-        """Tell whether the subject's telemetry is lost in `[second, second + 1 s)`."""
+        """Tell whether the subject's telemetry of `second` is lost."""
         return self.kind == SILENT_RACK and self.starts <= second < self.ends
 
 

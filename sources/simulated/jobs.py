@@ -52,8 +52,8 @@ class Tenants:
     @classmethod
     def none(cls, blocks: int) -> Tenants:
         """Return blocks without a tenant, ready at once for the first."""
-        zeros = np.zeros(blocks)
-        return cls(np.full(blocks, IDLE), *(zeros.copy() for _ in range(8)), number=np.zeros(blocks, dtype=np.int64))
+        ones = (np.ones(blocks) for _ in range(8))
+        return cls(np.full(blocks, IDLE), *ones, number=np.zeros(blocks, dtype=np.int64))
 
 
 @dataclass
@@ -76,6 +76,10 @@ class Blocks:
     def of_node(self) -> Ints:
         """Return the block of each node."""
         return np.repeat(np.arange(len(self)), self.node_count)
+
+    def of_gpu(self) -> Ints:
+        """Return the block of each GPU."""
+        return self.of_node()[self.layout.nodes.of_gpu()]
 
     def gpu_count(self) -> Ints:
         """Return how many GPUs each block has."""

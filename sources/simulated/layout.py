@@ -7,6 +7,7 @@ and of a node are one slice. Every index points into another array of the layout
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,11 @@ class Layout:
     nodes: Nodes
     lines: Lines
     tree: Tree
+
+    @cached_property
+    def gpu_nameplate_watts(self) -> Floats:
+        """Return the nameplate of each GPU; 1 kW where nobody knows."""
+        return self.slots["nameplate_watts"].fill_null(1000.0).to_numpy()
 
 
 _DEFAULT_VOLTS = 415.0

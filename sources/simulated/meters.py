@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +47,25 @@ class Meters:
     rack: Ints
     """The rack that the meter belongs to, −1 where it belongs to none."""
     energy: Floats
+    rng: np.random.Generator
+    jitter: bool
 
     def __len__(self) -> int:
         return len(self.meter)
 
-    def frame(
-        self, second: int, flow: Flow, silent_racks: Ints, rng: np.random.Generator, jitter: bool
-    ) -> pl.DataFrame:
+    def frame(self, second: int, flow: Flow, silent_racks: Sequence[int]) -> pl.DataFrame:
         """Return the readings of one second and let every counter run on.
 
         **Frame** out: the columns of `schemas.meter.METER`; rows of one meter stand together.
         """
         watts = _watts(flow)[self.source] * self.share
         self.energy += watts
-        read = watts * (1.0 + METER_NOISE * rng.standard_normal(len(self)))
-        volts = self.volts * (1.0 + 0.004 * np.sin(second / 37.0) + 0.001 * rng.standard_normal(len(self)))
+        read = watts * (1.0 + METER_NOISE * self.rng.standard_normal(len(self)))
+        volts = self.volts * (1.0 + 0.004 * np.sin(second / 37.0) + 0.001 * self.rng.standard_normal(len(self)))
         apparent = read / POWER_FACTOR
         rows = pl.DataFrame(
             {
-                "time": self._times(second, rng, jitter),
+                "time": self._times(second),
                 "meter": self.meter,
                 "level": self.level,
                 "phase": self.phase,
@@ -81,15 +82,15 @@ class Meters:
         due = (second % self.every == 0) & ~np.isin(self.rack, silent_racks)
         return rows if due.all() else rows.filter(pl.Series(due))
 
-    def _times(self, second: int, rng: np.random.Generator, jitter: bool) -> NDArray[np.datetime64]:
+    def _times(self, second: int) -> NDArray[np.datetime64]:
         stamps = np.full(len(self), second * 1_000_000, dtype=np.int64)
-        if jitter:
-            stamps += np.rint(self.lag_ms + _per_meter(self.meter, rng)).astype(np.int64) * 1000
+        if self.jitter:
+            stamps += np.rint(self.lag_ms + _per_meter(self.meter, self.rng)).astype(np.int64) * 1000
         return stamps.astype("datetime64[us]")
 
 
-def meters_of(layout: Layout, rng: np.random.Generator) -> Meters:
-    """Return the rows of all meters of the registry, each with its source of power."""
+def meters_of(layout: Layout, rng: np.random.Generator, jitter: bool) -> Meters:
+    """Return the rows of all meters of the registry, each with its source of power; `jitter` as of a campus."""
     meters = _sourced(layout).with_columns(
         _lag=pl.Series(rng.uniform(20.0, 160.0, len(layout.registry.meters))),
         _past=pl.Series(rng.uniform(1e5, 2e7, len(layout.registry.meters))),
@@ -112,6 +113,8 @@ def meters_of(layout: Layout, rng: np.random.Generator) -> Meters:
         lag_ms=phases["_lag"].to_numpy(),
         rack=np.where(phases["level"] == MeterLevel.RACK_INPUT, phases["_rack"].to_numpy(), -1),
         energy=np.round(phases["_past"].to_numpy() * share * 30_000.0),
+        rng=rng,
+        jitter=jitter,
     )
 
 

@@ -27,7 +27,7 @@ class Output:
         self._made = np.zeros(len(blocks))
 
     def advance(self, second: int, load: NDArray[np.float64]) -> list[Progress]:
-        """Count one second of work at `load` and return the reports that are due."""
+        """Count the second of work at `load` that ends at `second` and return the reports that are due."""
         tenants = self._blocks.tenants
         self._made[self._job != tenants.number] = 0.0
         self._job[:] = tenants.number
@@ -39,12 +39,12 @@ class Output:
     def _report(self, block: int, second: int) -> Progress:
         tenants, made = self._blocks.tenants, float(self._made[block])
         workload = int(tenants.workload[block])
-        steps = int((second + 1 - tenants.started[block]) // tenants.step[block]) if workload == TRAINING else None
+        steps = int((second - tenants.started[block]) // tenants.step[block]) if workload == TRAINING else None
         tokens = made * TOKENS_PER_GPU_SECOND if workload == INTERACTIVE else None
         if steps is not None:
             tokens = float(steps) * TOKENS_PER_GPU_STEP * int(self._gpus[block])
         return Progress(
-            time=datetime.fromtimestamp(second + 1, UTC),
+            time=datetime.fromtimestamp(second, UTC),
             job=self._blocks.running()[block].job,
             images=int(made * IMAGES_PER_GPU_SECOND) if workload == IMAGE else None,
             video_seconds=round(made * VIDEO_SECONDS_PER_GPU_SECOND, 3) if workload == VIDEO else None,

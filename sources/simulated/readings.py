@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -27,12 +29,12 @@ class Readings:
 
     def __init__(self, layout: Layout, blocks: Blocks, rng: np.random.Generator, jitter: bool) -> None:
         self._rng, self._jitter, self._tenants = rng, jitter, blocks.tenants
-        self._rack, self._block = layout.racks.of_gpu(), blocks.of_node()[layout.nodes.of_gpu()]
+        self._rack, self._block = layout.racks.of_gpu(), blocks.of_gpu()
         self._rack_lag_ms = rng.uniform(20.0, 160.0, len(layout.racks.id))
         self._unchanging = _unchanging(layout)
 
-    def frame(self, second: int, boards: Boards, block_load: Floats, silent_racks: Ints) -> pl.DataFrame:
-        """Return the readings of `[second, second + 1 s)`, ordered by rack, node and GPU.
+    def frame(self, second: int, boards: Boards, block_load: Floats, silent_racks: Sequence[int]) -> pl.DataFrame:
+        """Return the readings of the second that ends at `second`, ordered by rack, node and GPU.
 
         **Frame** out: the columns of `schemas.gpu.GPU`; no rows for racks in `silent_racks`.
         """

@@ -110,7 +110,7 @@ def test_meters_agree_with_the_rack_within_their_noise(
 ) -> None:
     """A + B read what flows; a flow that the readings missed or doubled would show far above the noise."""
     campus, seconds = two_minutes
-    truth = campus._flow(START + 119).racks
+    truth = campus.plant.flow(START + 119, campus.demand.hours(START + 119)).racks
     inputs = rack_inputs(seconds[-1], facility)
     for rack, watts in zip(campus.layout.racks.id, truth, strict=True):
         assert inputs[int(rack)] == pytest.approx(watts, rel=5 * METER_NOISE)
@@ -178,7 +178,7 @@ def test_energy_counters_never_fall_and_their_slope_is_the_power(two_minutes: tu
 
 def test_the_gpus_of_a_training_job_swing_together_and_apart_from_other_jobs(facility: Registry) -> None:
     campus, seconds = run(facility, 120)
-    watts, block = powers(seconds), campus._node_block[campus._gpu_node]
+    watts, block = powers(seconds), campus.blocks.of_gpu()
     training = np.flatnonzero(campus.blocks.tenants.workload == 0)
     assert len(training) >= 2
     means = []
@@ -195,9 +195,10 @@ def test_inference_follows_the_day_of_its_own_site(facility: Registry) -> None:
     loads = {}
     for start in (START, START + 43_200):
         campus = Campus(facility, seed=7, start=start)
-        demand, interactive = campus._block_load(start + 600), campus.blocks.tenants.workload == 3
+        demand, interactive = campus.demand.of_blocks(start + 600), campus.blocks.tenants.workload == 3
+        sites = np.array([campus.blocks.site_of(block) for block in range(len(campus.blocks))])
         for site in range(2):
-            mine = interactive & (campus._block_site == site)
+            mine = interactive & (sites == site)
             assert mine.any()
             loads[campus.layout.site_paths[site], start] = (demand[mine] / campus.blocks.tenants.intensity[mine]).mean()
     assert loads["ruh", START] > 1.5 * loads["lax", START]
@@ -206,7 +207,7 @@ def test_inference_follows_the_day_of_its_own_site(facility: Registry) -> None:
 
 def test_video_jobs_use_encoders_and_idle_boards_rest(facility: Registry) -> None:
     campus, seconds = run(facility, 30)
-    workload = campus.blocks.tenants.workload[campus._node_block[campus._gpu_node]]
+    workload = campus.blocks.tenants.workload[campus.blocks.of_gpu()]
     gpu = seconds[-1].gpu.with_columns(workload=pl.Series(workload))
     video, idle = gpu.filter(pl.col("workload") == 2), gpu.filter(pl.col("workload") == 5)
     assert video["encoder_fraction"].min() > 0.05
@@ -214,14 +215,14 @@ def test_video_jobs_use_encoders_and_idle_boards_rest(facility: Registry) -> Non
     assert gpu.filter(pl.col("workload") == 0)["encoder_fraction"].max() == 0
     assert len(idle) > 0
     assert idle["utilization_fraction"].max() == 0
-    share = idle["power_watts"] / campus._boards.nameplate[workload == 5]
+    share = idle["power_watts"] / campus.plant.boards.nameplate[workload == 5]
     assert 0.08 < share.min() <= share.max() < 0.14
 
 
 def test_boards_above_their_cap_are_held_there_and_say_so_in_their_vendors_bits(facility: Registry) -> None:
     campus, seconds = run(facility, 60)
-    capped = campus._boards.throttled()
-    gpu = seconds[-1].gpu.with_columns(capped=pl.Series(capped), amd=pl.Series(campus._boards.is_amd))
+    capped = campus.plant.boards.throttled()
+    gpu = seconds[-1].gpu.with_columns(capped=pl.Series(capped), amd=pl.Series(campus.plant.boards.is_amd))
     assert gpu.filter("capped").height > 0
     assert (gpu["power_watts"] <= gpu["power_limit_watts"] * 1.03).all()
     says = pl.when("amd").then(AMD_POWER_CAP).otherwise(NVIDIA_POWER_CAP)
@@ -235,7 +236,7 @@ def test_boards_above_their_cap_are_held_there_and_say_so_in_their_vendors_bits(
 
 def test_temperature_follows_power_with_a_lag(facility: Registry) -> None:
     campus = Campus(facility, seed=7, start=START)
-    boards = campus._boards
+    boards = campus.plant.boards
     load, drift = np.ones(len(boards.power), np.float32), np.zeros(len(boards.power), np.float32)
     die = []
     for _ in range(60):
