@@ -78,6 +78,8 @@ class Tables:
                 self._flush_table(BY_NAME[name], pa.concat_tables(parts), pending) for name, parts in rows.items()
             ]
         except OSError as error:
+            if error.errno is None:  # pyarrow's word for what is no fault of the disk
+                raise
             raise _unavailable(self.lake, error) from error
         return Flushed(*(sum(counts) for counts in zip(*flushed, strict=True))) if flushed else Flushed(0, 0, 0)
 

@@ -155,7 +155,8 @@ def settings(table: Table) -> dict[str, object]:
 
 def _encoding(field: pa.Field) -> str | None:
     """Return the encoding of a column, or None for a dictionary."""
-    if field.name in _DELTAS:
+    is_integer = pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
+    if field.name in _DELTAS and is_integer:
         return "DELTA_BINARY_PACKED"
     is_wide = field.type in (pa.int32(), pa.int64(), pa.float32(), pa.float64())
     return "BYTE_STREAM_SPLIT" if is_wide and field.name not in _FEW_VALUES else None

@@ -129,7 +129,7 @@ class Writer:
             except PositionMovedError as error:
                 log.warning("%s; what was gathered is dropped and the tables are asked again", error)
                 self._drop()
-            except (UnavailableError, KafkaError, OSError) as error:
+            except (UnavailableError, KafkaError) as error:
                 await self._wait_after(error, stopping)
         if self._taken == self._assignment.generation:
             await self._last_flush()
@@ -260,7 +260,7 @@ class Writer:
     async def _last_flush(self) -> None:
         try:
             await self._flush()
-        except (PositionMovedError, UnavailableError, KafkaError, OSError) as error:
+        except (PositionMovedError, UnavailableError, KafkaError) as error:
             log.warning("lake: the last flush was not made, Kafka keeps its rows: %s", error)
 
     # What goes wrong
