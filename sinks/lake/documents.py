@@ -10,11 +10,13 @@ import msgspec
 import pyarrow as pa
 
 from schemas.alert import decode_alert
-from schemas.errors import RejectedRecordError
+from schemas.errors import ConfigurationError, RejectedRecordError
 from schemas.job import Job, Placed, Progress, decode_jobs, decode_progress
 from schemas.message import Message
 from schemas.place import Places
+from schemas.printable import printable_bytes
 from schemas.rejection import WHOLE, Refusal
+from schemas.site_frames import SiteFrames
 from sinks.lake.tables import BY_NAME
 
 Row = dict[str, Any]
@@ -46,39 +48,31 @@ def _of_job(placed: Placed[Job] | Placed[Progress]) -> Row:
     return _placed(placed.message, placed.row, msgspec.structs.asdict(placed.record))
 
 
-class _Facility(msgspec.Struct):
-    """The outline of a facility's message: the whole document is kept as text."""
-
-    version: int
-    effective_from: datetime | int | None = None
-
-
 def read_facilities(messages: Sequence[Message]) -> tuple[pa.Table, list[Refusal]]:
     """Return facility versions as rows of `facility` (document = the whole JSON), and what is no facility.
 
-    A message without a value withdraws its site; the row has a null document.
+    A message without a value withdraws its site: it is no version and no refusal.
     """
     rows: list[Row] = []
     refusals: list[Refusal] = []
     for message in messages:
         try:
-            rows.append(_placed(message, 0, _facility(message)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            refusals.append(Refusal(message, WHOLE, "not_json", f"is not a facility: {error}"))
+            if message.value is not None:
+                rows.append(_placed(message, 0, _facility(message, message.value)))
+        except ConfigurationError as error:
+            refusals.append(Refusal(message, WHOLE, "wrong_type", f"is not a facility: {error}"))
+        except RejectedRecordError as error:
+            refusals.append(_refusal(message, error))
     return _rows("facility", rows), refusals
 
 
-def _facility(message: Message) -> Row:
-    site = (message.key or b"").decode()
-    if message.value is None:
-        return {"site": site}
-    outline = msgspec.json.decode(message.value, type=_Facility)
-    return {
-        "site": site,
-        "version": outline.version,
-        "effective_from": outline.effective_from,
-        "document": message.value.decode(),
-    }
+def _facility(message: Message, value: bytes) -> Row:
+    part = SiteFrames.from_json(value)
+    if message.key != part.site.encode():
+        said = f"its key is not its site {part.site!r}, by which the topic is compacted"
+        raise RejectedRecordError("wrong_key", said, value=printable_bytes(message.key or b""))
+    columns = {"site": part.site, "version": part.version, "effective_from": part.effective_from}
+    return columns | {"document": value.decode()}
 
 
 def _refusal(message: Message, error: RejectedRecordError) -> Refusal:

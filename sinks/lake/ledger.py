@@ -62,7 +62,7 @@ class Ledger:
     def position(self, source: Source) -> Position | None:
         """Return where the snapshot goes on in `source`, in its newest epoch; None before the first commit."""
         if source not in self._read:
-            self._read[source] = self._newest_epoch(source)
+            self._read[source] = read_position(self._delta, source)
         return self._read[source]
 
     def commit(
@@ -112,13 +112,6 @@ class Ledger:
         sync_file(log / "_last_checkpoint")
         sync_folder(log)
 
-    def _newest_epoch(self, source: Source) -> Position | None:
-        read, found, epoch = self._delta.transaction_version, None, 1
-        while (offset := read(app := app_id(source, epoch))) is not None:
-            found = Position(offset, read(f"{app}#w") or 0, read(f"{app}#t") or 0, epoch)
-            epoch += 1
-        return found
-
     def _write_entry(self, files: Sequence[ParquetFile], end: Mapping[Source, Position]) -> None:
         apps = {app: value for source, position in end.items() for app, value in position.transactions(source).items()}
         self._delta.create_write_transaction(
@@ -153,6 +146,15 @@ class Ledger:
         for version in range(before + 1, self.version + 1):
             sync_file(log / f"{version:020d}.json")
         sync_folder(log)
+
+
+def read_position(delta: DeltaTable, source: Source) -> Position | None:
+    """Return a snapshot's position in `source`, in its newest epoch; None before the first commit."""
+    read, found, epoch = delta.transaction_version, None, 1
+    while (offset := read(app := app_id(source, epoch))) is not None:
+        found = Position(offset, read(f"{app}#w") or 0, read(f"{app}#t") or 0, epoch)
+        epoch += 1
+    return found
 
 
 def counts(*, adds: int = 0, txns: int = 0, removes: int = 0) -> dict[str, int]:

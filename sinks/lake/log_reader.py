@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from broker import batches
+from broker.admin import require_topics
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from sinks.lake.positions import Source
@@ -82,3 +83,11 @@ async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
         yield LogReader(consumer)
     finally:
         await consumer.stop()
+
+
+async def read_ends(bootstrap: str, sources: Iterable[Source]) -> dict[Source, int]:
+    """Return the end of each partition's log; raise UnavailableError where no broker answers or a topic is missing."""
+    asked = list(sources)
+    await require_topics(bootstrap, sorted({source.topic for source in asked}))
+    async with open_log_reader(bootstrap) as reader:
+        return {source: end for source, (_, end) in (await reader.bounds(asked)).items()}

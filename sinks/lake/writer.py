@@ -177,7 +177,7 @@ class Writer:
     async def _read_registry(self) -> None:
         try:
             self._registry = await read_registry(self._bootstrap)
-        except (ConfigurationError, NotImplementedError) as error:
+        except ConfigurationError as error:
             log.warning("lake: paths keep their text until a facility is published: %s", error)
 
     # Gathering
@@ -206,6 +206,7 @@ class Writer:
         self._pending.setdefault(source, []).extend(map(to_message, records))
         self._pending_bytes += sum(len(record.value or b"") for record in records)
         self._next[source] = records[-1].offset + 1
+        self._step("gathered")
 
     async def _without_gaps(self, source: Source, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
         """Return the records that are next; raise DataLossError for a hole that the log confirms."""

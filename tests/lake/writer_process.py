@@ -1,4 +1,4 @@
-"""A writer in a process of its own, which may kill itself at a named step: what the fault tests start."""
+"""A writer in a process of its own, which may send itself a signal at a named step: what the fault tests start."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from sinks.lake.process import run
 from sinks.lake.writer import WriterSettings
 
 
-def kill_at(step: str, occurrence: int) -> Callable[[str], None]:
-    """Return a function that kills this process the `occurrence`-th time it is called with `step`."""
+def signal_at(number: int, step: str, occurrence: int) -> Callable[[str], None]:
+    """Return a function that prints each step and signals this process the `occurrence`-th time it is `step`."""
     seen = 0
 
     def called(name: str) -> None:
         nonlocal seen
+        print(name, flush=True)
         seen += name == step
         if name == step and seen == occurrence:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     return called
 
@@ -32,5 +33,5 @@ if __name__ == "__main__":
         options["bootstrap"],
         Path(options["lake"]),
         WriterSettings(**options["settings"]),
-        kill_at(options.get("step", ""), options.get("occurrence", 1)),
+        signal_at(getattr(signal, options["signal"]), options["step"], options["occurrence"]),
     )

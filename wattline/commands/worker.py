@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from schemas.admission import Clock
-from wattline.options import bootstrap_option
+from wattline.options import bootstrap_option, lake_option
 
 slot_option = click.option("--slot", type=click.IntRange(0), default=0, show_default=True, help="Slot of this worker.")
 clock_option = click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", help="See replay.")
@@ -25,3 +27,17 @@ def roll_up(slot: int, bootstrap: str, clock: Clock) -> None:
     from streams.roll_up_app import run_roll_up
 
     run_roll_up(bootstrap, slot=slot, clock=clock)
+
+
+@command.command()
+@slot_option
+@bootstrap_option
+@clock_option
+@lake_option
+@click.option("--flush-secs", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Between flushes.")
+def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float) -> None:
+    """Write every topic into the lake, exactly once."""
+    from sinks.lake.process import run
+    from sinks.lake.writer import WriterSettings
+
+    run(bootstrap, lake, WriterSettings(slot=slot, clock=clock, flush_secs=flush_secs))

@@ -1,0 +1,173 @@
+"""The writer on a real Kafka: what kills, stops, zombies and a lost broker do to the rows (nothing)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import polars as pl
+import pyarrow as pa
+
+from broker.consumer import read_to_end
+from broker.embedded import EmbeddedKafka
+from broker.producer import Producer
+from sinks.lake.log_reader import read_ends
+from sinks.lake.rows import read_rows
+from sinks.lake.status import read_status, sources_of
+from sinks.lake.tables import TABLES, TOPICS
+from tests.lake.conftest import Feeder, WriterProcess, feed
+from tests.lake.readings import rows_of
+
+Start = Callable[..., WriterProcess]
+
+STEPS = [
+    "gathered",
+    "decoded",
+    "file written",
+    "file synced",
+    "file named",
+    "files named",
+    "entry written",
+    "entry synced",
+    "offsets committed",
+]
+
+
+def sums(rows: pa.Table) -> tuple[int, list[str]]:
+    """Return the number of rows and a checksum of each whole row, sorted."""
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    texts = frame.select(sorted(frame.columns)).rows()
+    return len(texts), sorted(hashlib.sha256(repr(row).encode()).hexdigest() for row in texts)
+
+
+def expected_rows(bootstrap: str) -> dict[str, pa.Table]:
+    """Return what the tables must hold: every message of the log, decoded once."""
+    parts: dict[str, list[pa.Table]] = {}
+    for topic in TOPICS:
+        for name, rows in read_rows(topic, asyncio.run(read_to_end(bootstrap, topic)), None, "wall").items():
+            parts.setdefault(name, []).append(rows)
+    return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+
+
+def assert_exactly_once(bootstrap: str, lake: Path) -> None:
+    """Compare every table with the log, row by row."""
+    for name, expected in expected_rows(bootstrap).items():
+        found = rows_of(lake, name)
+        assert sums(found)[0] == sums(expected)[0], name
+        if expected.num_rows:
+            assert sums(found) == sums(expected), name
+
+
+def feed_once(bootstrap: str, count: int) -> None:
+    """Send `count` messages of readings, and the others that go with them."""
+
+    async def send() -> None:
+        async with Producer(bootstrap) as producer:
+            await feed(producer, range(count))
+
+    asyncio.run(send())
+
+
+def test_no_row_is_lost_or_doubled_by_kills_at_any_moment(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    chance = random.Random(4)
+    lives: list[tuple[str, int]] = [(step, chance.randint(1, 3)) for step in STEPS] + [("", 0)] * 10
+    chance.shuffle(lives)
+    with Feeder(lake_kafka.bootstrap):
+        for step, occurrence in lives:
+            writer = start_writer(step=step, occurrence=occurrence)
+            if step:
+                assert writer.popen.wait(40) == -signal.SIGKILL, step
+            else:
+                with suppress(subprocess.TimeoutExpired):
+                    writer.popen.wait(chance.uniform(0.6, 2.0))
+                writer.kill()
+    finish(lake_kafka.bootstrap, start_writer(), tmp_path / "lake")
+
+
+def finish(bootstrap: str, writer: WriterProcess, lake: Path) -> None:
+    """Let a writer come to the end of the log, end it cleanly, and compare the lake with the log."""
+    wait_for_the_end(bootstrap, lake, writer)
+    assert writer.stop() == 0
+    assert_exactly_once(bootstrap, lake)
+
+
+def wait_for_the_end(bootstrap: str, lake: Path, writer: WriterProcess) -> None:
+    """Wait until every table stands at the end of every log as it is now."""
+    sources = {source for table in TABLES for source in sources_of(table)}
+    ends = asyncio.run(read_ends(bootstrap, sources))
+    wait_until(
+        lambda: all(lag <= 0 for status in read_status(lake, ends) for lag in (status.lag or {}).values()),
+        lambda: writer.log.read_text()[-3000:],
+    )
+
+
+def test_a_zombie_that_wakes_in_the_middle_of_a_flush_adds_nothing(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    with Feeder(lake_kafka.bootstrap):
+        for step in ("files named", "gathered"):
+            zombie = start_writer(step=step, occurrence=20, number="SIGSTOP", slot=0)
+            wait_until(lambda it=zombie: is_stopped(it.popen.pid), lambda it=zombie: it.log.read_text()[-3000:])
+            heir = start_writer(slot=1)
+            heir.wait_for("offsets committed", 3)  # the session of the zombie is over, the heir has its partitions
+            zombie.popen.send_signal(signal.SIGCONT)
+            woken = len(zombie.steps)
+            wait_until(lambda it=zombie, n=woken: "offsets committed" in it.steps[n:])  # it takes its share again
+            assert heir.stop() == 0
+            assert zombie.stop() == 0
+    assert "another writer has moved" in (tmp_path / "writer-0.log").read_text()
+    finish(lake_kafka.bootstrap, start_writer(), lake)
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process has been stopped by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_second_process_of_one_slot_stands_by_until_the_first_is_gone(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    first = start_writer()
+    first.wait_for("offsets committed")
+    second = start_writer()
+    wait_until(lambda: "slot 0 is held by another process; standing by" in first.log.read_text())
+    feed_once(lake_kafka.bootstrap, 20)
+    first.kill()
+    second.wait_for("offsets committed")
+    finish(lake_kafka.bootstrap, second, tmp_path / "lake")
+
+
+def test_a_writer_that_is_asked_to_end_writes_what_it_has_gathered(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    feed_once(lake_kafka.bootstrap, 20)
+    writer = start_writer(flush_secs=3600.0)
+    writer.wait_for("gathered")
+    asked = monotonic()
+    assert writer.stop() == 0
+    assert monotonic() - asked < 8
+    assert rows_of(tmp_path / "lake", "gpu").num_rows > 0
+    finish(lake_kafka.bootstrap, start_writer(), tmp_path / "lake")
+
+
+def test_a_broker_that_goes_away_and_comes_back_is_waited_for(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    writer = start_writer()
+    writer.wait_for("offsets committed")
+    (node,) = lake_kafka.nodes
+    node.kill()
+    node.start()
+    feed_once(lake_kafka.bootstrap, 20)
+    finish(lake_kafka.bootstrap, writer, tmp_path / "lake")
