@@ -42,7 +42,6 @@ from sinks.lake.tables import TABLES, TOPICS
 log = logging.getLogger(__name__)
 
 _POLL_MS = 500
-_FETCH_WAIT_MS = 1_000
 _FETCH_MIN_BYTES = 4_194_304
 _PARTITION_FETCH_BYTES = 8_388_608
 _LONGEST_WAIT_SECS = 60.0
@@ -58,6 +57,7 @@ class WriterSettings(NamedTuple):
     flush_secs: float = 10.0
     flush_bytes: int = 67_108_864
     session_timeout_secs: float = 10.0
+    fetch_wait_ms: int = 1_000
 
 
 class _Assignment(ConsumerRebalanceListener):
@@ -155,6 +155,7 @@ class Writer:
             self._consumer.resume(partition)
         self._taken = generation
         log.info("lake: reading %d partitions into %s", len(sources), self._lake)
+        self._step("assigned")
 
     async def _where_to_go_on(self, sources: list[Source]) -> dict[Source, int]:
         """Return the smallest next offset over the tables of each source, each position proven to be good."""
@@ -308,7 +309,7 @@ class Writer:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_min_bytes=_FETCH_MIN_BYTES,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_wait_ms=self._settings.fetch_wait_ms,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
             session_timeout_ms=int(self._settings.session_timeout_secs * 1000),
             heartbeat_interval_ms=int(self._settings.session_timeout_secs * 300),

@@ -1,15 +1,8 @@
-"""One Kafka with every topic for the tests of the writer, a feeder of it, and writers in processes of their own."""
+"""One Kafka with every topic for the tests of the lake writer, and writers that end with their test."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,13 +10,7 @@ import pytest
 
 from broker.admin import create_topics
 from broker.embedded import EmbeddedKafka
-from broker.producer import Producer
-from schemas.arrow import headers
-from schemas.gpu import GPU
-from tests.conftest import REPOSITORY
-from tests.lake.readings import GPU_TOPIC, gpu_message
-
-PATIENCE_SECS = 40.0
+from tests.lake.writers import WriterProcess
 
 
 @pytest.fixture(scope="session")
@@ -34,81 +21,6 @@ def lake_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKaf
         yield broker
 
 
-class Feeder:
-    """Send readings and other records, a few hundred messages a second, until told to stop."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._feed()))
-
-    def __enter__(self) -> Feeder:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    async def _feed(self) -> None:
-        number = 0
-        async with Producer(self._bootstrap) as producer:
-            while not self._stopping.is_set():
-                await feed(producer, range(number, number + 10))
-                number += 10
-                await asyncio.sleep(0.05)
-
-
-async def feed(producer: Producer, numbers: range) -> None:
-    """Send one message of GPU readings a number, now and then one of each other kind, and wait for all."""
-    for number in numbers:
-        message = gpu_message(number % 1_000_000, rack=number % 37, time=time.time_ns() // 1000)
-        await producer.send(GPU_TOPIC, message.value, key=message.key, headers=headers(GPU))
-        if number % 10 == 0:
-            progress = {"time": "2026-03-01T12:00:00Z", "job": f"job-{number}", "steps": number}
-            await producer.send("telemetry.progress.v1", json.dumps(progress).encode(), key=b"job")
-            for topic in ("windows.site.v1", "alerts.v1", "telemetry.jobs.v1"):
-                await producer.send(topic, b"garbage %d" % number, key=b"key-%d" % (number % 50))
-    await producer.flush()
-
-
-class WriterProcess:
-    """A writer in a process of its own; its steps come on stdout, its log lies beside the lake."""
-
-    def __init__(self, options: dict, log: Path) -> None:
-        self.log = log
-        with self.log.open("a") as stderr:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.lake.writer_process", json.dumps(options)],
-                cwd=REPOSITORY,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
-        self.steps: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout
-        self.steps.extend(line.strip() for line in self.popen.stdout)
-
-    def wait_for(self, step: str, times: int = 1) -> None:
-        """Wait until the writer has done a step so many times."""
-        wait_until(lambda: self.steps.count(step) >= times, lambda: f"{step}: {self.log.read_text()[-3000:]}")
-
-    def stop(self) -> int:
-        """Ask it to end and return its exit code."""
-        self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(PATIENCE_SECS)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.popen.kill()
-        self.popen.wait(PATIENCE_SECS)
-
-
 @pytest.fixture
 def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable[..., WriterProcess]]:
     """Return a function that starts a writer of the test's own lake and group; all end with the test."""
@@ -117,7 +29,8 @@ def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable
     def start(
         *, step: str = "", occurrence: int = 1, number: str = "SIGKILL", slot: int = 0, **settings: object
     ) -> WriterProcess:
-        chosen = {"group": f"lake-{tmp_path.name}", "flush_secs": 0.25, "session_timeout_secs": 2.0, **settings}
+        quick = {"flush_secs": 0.25, "session_timeout_secs": 2.0, "fetch_wait_ms": 100}
+        chosen = {"group": f"lake-{tmp_path.name}", **quick, **settings}
         options = {
             "bootstrap": lake_kafka.bootstrap,
             "lake": str(tmp_path / "lake"),
@@ -132,12 +45,3 @@ def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable
     yield start
     for writer in started:
         writer.kill()
-
-
-def wait_until(condition: Callable[[], bool], said: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition, at most PATIENCE_SECS; fail with what is said then."""
-    deadline = time.monotonic() + PATIENCE_SECS
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {PATIENCE_SECS:.0f} s in vain: {said()}")
-        time.sleep(0.02)

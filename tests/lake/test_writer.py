@@ -22,8 +22,8 @@ from sinks.lake.log_reader import read_ends
 from sinks.lake.rows import read_rows
 from sinks.lake.status import read_status, sources_of
 from sinks.lake.tables import TABLES, TOPICS
-from tests.lake.conftest import Feeder, WriterProcess, feed
 from tests.lake.readings import rows_of
+from tests.lake.writers import Feeder, WriterProcess, feed, wait_until
 
 Start = Callable[..., WriterProcess]
 
@@ -96,6 +96,7 @@ def test_no_row_is_lost_or_doubled_by_kills_at_any_moment(
 
 def finish(bootstrap: str, writer: WriterProcess, lake: Path) -> None:
     """Let a writer come to the end of the log, end it cleanly, and compare the lake with the log."""
+    writer.wait_for("assigned")
     wait_for_the_end(bootstrap, lake, writer)
     assert writer.stop() == 0
     assert_exactly_once(bootstrap, lake)
@@ -116,16 +117,15 @@ def test_a_zombie_that_wakes_in_the_middle_of_a_flush_adds_nothing(
 ) -> None:
     lake = tmp_path / "lake"
     with Feeder(lake_kafka.bootstrap):
-        for step in ("files named", "gathered"):
-            zombie = start_writer(step=step, occurrence=20, number="SIGSTOP", slot=0)
-            wait_until(lambda it=zombie: is_stopped(it.popen.pid), lambda it=zombie: it.log.read_text()[-3000:])
-            heir = start_writer(slot=1)
-            heir.wait_for("offsets committed", 3)  # the session of the zombie is over, the heir has its partitions
-            zombie.popen.send_signal(signal.SIGCONT)
-            woken = len(zombie.steps)
-            wait_until(lambda it=zombie, n=woken: "offsets committed" in it.steps[n:])  # it takes its share again
-            assert heir.stop() == 0
-            assert zombie.stop() == 0
+        zombie = start_writer(step="files named", occurrence=7, number="SIGSTOP", slot=0)
+        wait_until(lambda: is_stopped(zombie.popen.pid), lambda: zombie.log.read_text()[-3000:])
+        heir = start_writer(slot=1)
+        heir.wait_for("offsets committed", 2)  # the session of the zombie is over, the heir has its partitions
+        zombie.popen.send_signal(signal.SIGCONT)
+        woken = len(zombie.steps)
+        wait_until(lambda: "offsets committed" in zombie.steps[woken:])  # it takes its share again
+        assert heir.stop() == 0
+        assert zombie.stop() == 0
     assert "another writer has moved" in (tmp_path / "writer-0.log").read_text()
     finish(lake_kafka.bootstrap, start_writer(), lake)
 
