@@ -15,6 +15,7 @@ from schemas.job import Job, Placed, Progress, decode_jobs, decode_progress
 from schemas.message import Message
 from schemas.place import Places
 from schemas.printable import printable_bytes
+from schemas.refused_batch import batch_refusal
 from schemas.rejection import WHOLE, Refusal
 from schemas.site_frames import SiteFrames
 from sinks.lake.tables import BY_NAME
@@ -37,6 +38,9 @@ def read_alerts(messages: Sequence[Message]) -> tuple[pa.Table, list[Refusal]]:
     rows: list[Row] = []
     refusals: list[Refusal] = []
     for message in messages:
+        if refusal := batch_refusal(message):
+            refusals.append(refusal)
+            continue
         try:
             rows.append(_placed(message, 0, msgspec.structs.asdict(decode_alert(message))))
         except RejectedRecordError as error:
@@ -56,6 +60,9 @@ def read_facilities(messages: Sequence[Message]) -> tuple[pa.Table, list[Refusal
     rows: list[Row] = []
     refusals: list[Refusal] = []
     for message in messages:
+        if refusal := batch_refusal(message):
+            refusals.append(refusal)
+            continue
         try:
             if message.value is not None:
                 rows.append(_placed(message, 0, _facility(message, message.value)))

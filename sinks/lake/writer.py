@@ -215,9 +215,10 @@ class Writer:
         for record in records:
             if record.offset < expected:
                 continue
-            if first_offset(record.offset, record.headers) > expected and not _is_compacted(source):
+            begins = first_offset(record.offset, tuple(record.headers))
+            if begins > expected and not _is_compacted(source):
                 await self._require_no_hole(source, expected)
-                raise PositionMovedError(f"{source}: the client jumped from offset {expected} to {record.offset}")
+                raise PositionMovedError(f"{source}: the client jumped from offset {expected} to {begins}")
             kept.append(record)
             expected = record.offset + 1
         return kept
@@ -226,8 +227,9 @@ class Writer:
         async with open_log_reader(self._bootstrap) as reader:
             _, end = (await reader.bounds([source]))[source]
             found = await reader.record_from(source, expected, end)
-        if found is None or found.offset != expected:
-            raise hole(source, expected, end if found is None else found.offset)
+        begins = end if found is None else first_offset(found.offset, found.headers)
+        if begins > expected:
+            raise hole(source, expected, begins)
 
     # Flushing
 

@@ -9,13 +9,16 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from schemas.arrow import encode, headers
 from schemas.message import Message
+from schemas.rejected import REJECTED
 from schemas.rejection import Refusal, refused_frame
+from schemas.site_frames import FRAMES, SiteFrames
 from schemas.window import WINDOW
 from sinks.lake.flush import Tables
 from sinks.lake.parquet import TEMPORARY
@@ -137,8 +140,6 @@ def test_a_table_behind_another_takes_only_what_is_new_to_it(tmp_path: Path) -> 
 def test_refused_rows_of_the_streams_are_kept_with_where_they_came_from(tmp_path: Path) -> None:
     bad = json_message(GPU_TOPIC, 41, b"{")
     refused = refused_frame([Refusal(bad, 0, "not_json", "is not one JSON object", value="{")])
-    from schemas.rejected import REJECTED
-
     message = Message("telemetry.rejected.v1", 0, 3, START, None, encode(REJECTED, refused), tuple(headers(REJECTED)))
     Tables(tmp_path).flush({Source("telemetry.rejected.v1", 0): [message]}, None)
     (row,) = rows_of(tmp_path, "rejected").to_pylist()
@@ -214,7 +215,8 @@ def test_json_documents_become_rows_that_sql_can_ask(tmp_path: Path) -> None:
         "evidence": [{"time": "2026-03-01T12:00:29Z", "value": 141.0}],
         "cause": [{"job": "llama-1", "watts": 90.0}],
     }
-    facility = {"version": 3, "effective_from": "2026-03-01T00:00:00Z", "racks": []}
+    empty = {name: pl.DataFrame(schema=schema) for name, schema in FRAMES.items()}
+    facility = json.loads(SiteFrames("ruh", 3, datetime(2026, 3, 1), empty).to_json())
     documents = {
         "telemetry.jobs.v1": (job, b"llama-1"),
         "telemetry.progress.v1": (progress, b"llama-1"),

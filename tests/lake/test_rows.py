@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.message import Message
+from schemas.refused_batch import RefusedBatch
 from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, TABLES, TOPICS
 from tests.lake.readings import GPU_TOPIC, START, gpu_message
@@ -73,3 +74,11 @@ def test_a_message_that_no_decoder_survives_is_left_out_alone(monkeypatch: pytes
     messages = [Message("windows.site.v1", 0, 3, START, b"k", b"x")]
     refused: pa.Table = read_rows("windows.site.v1", messages, None, "event")["rejected"]
     assert refused.column("message").to_pylist() == ["windows.site.v1/0/3: cannot be read: MemoryError"]
+
+
+@pytest.mark.parametrize("topic", ["windows.site.v1", "alerts.v1", "facility.v1", "telemetry.rejected.v1"])
+def test_a_record_batch_that_cannot_be_read_is_refused_with_its_offsets(topic: str) -> None:
+    batch = RefusedBatch("too_large", 3, 9, "expands to more than 67108864 bytes")
+    message = Message(topic, 0, 9, START, None, b"", tuple(batch.headers()))
+    refused = read_rows(topic, [message], None, "event")["rejected"].to_pylist()
+    assert [(row["reason"], row["value"]) for row in refused] == [("too_large", "offsets 3 to 9")]
