@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 
 from schemas import layout
-from schemas.facility import Facility, Name, Site
+from schemas.facility import Branch, Facility, Name, Site
 from schemas.layout import PlacedMeter, PlacedRack
 from schemas.paths import parent_of, site_of
 from schemas.site_frames import FRAMES
 from schemas.subject import SubjectKind
 
-Row = tuple[Any, ...]
+Row = dict[str, Any]
 
 
 class Ids:
@@ -67,87 +67,111 @@ class _Numbering:
 
     def frames(self) -> dict[str, dict[str, pl.DataFrame]]:
         """Return the frames of every site."""
-        for site in self.facility.sites:
-            self._add_site(site)
-        for path, site, hall in layout.halls(self.facility):
-            self._add_place(SubjectKind.HALL, path, hall.name, hall.id, (SubjectKind.SITE, site.id))
-            self._add_limits(SubjectKind.HALL, path, budget=hall.budget_watts)
-        for path, hall_path, row in layout.rows(self.facility):
-            self._add_place(SubjectKind.ROW, path, row.name, row.id, (SubjectKind.HALL, hall_path))
-            self._add_limits(SubjectKind.ROW, path, budget=row.budget_watts)
+        self._add_places()
         for rack in self.racks:
             self._add_rack(rack)
         self._add_power()
-        for feed, on in self.hanging:
-            for rack_path in on:
-                self._add(
-                    "feed_racks", feed.id, (self._feed(feed.id), self._id(SubjectKind.RACK, rack_path), feed.side)
-                )
+        self._add_feeds()
         for meter in self.meters:
             self._add_meter(meter)
-        for site_path in self.rows:
-            self._add_names(site_path)
-            self.rows[site_path]["retired"].extend(self._retired(site_path))
+        for site in self.rows:
+            self._add_names(site)
+            self._add_retired(site)
         return {site: {name: _frame(name, rows[name]) for name in FRAMES} for site, rows in self.rows.items()}
+
+    def _add(self, frame: str, within: str, /, **columns: Any) -> None:
+        """Add one row to a frame of the site that the path `within` lies in."""
+        self.rows[site_of(within)][frame].append(columns)
 
     def _id(self, kind: SubjectKind, path: str) -> int:
         return self.ids[kind].of(path)
 
-    def _feed(self, path: str) -> int:
-        return self._id(SubjectKind.FEED, path)
+    def _site(self, path: str) -> int:
+        return self._id(SubjectKind.SITE, site_of(path))
 
-    def _add(self, frame: str, path: str, row: Row) -> None:
-        self.rows[site_of(path)][frame].append(row)
+    def _add_places(self) -> None:
+        for site in self.facility.sites:
+            self._add_site(site)
+        for path, site, hall in layout.halls(self.facility):
+            self._add_place(SubjectKind.HALL, path, hall.name, (SubjectKind.SITE, site.id))
+            self._add_limits(SubjectKind.HALL, path, budget=hall.budget_watts)
+        for path, hall_path, row in layout.rows(self.facility):
+            self._add_place(SubjectKind.ROW, path, row.name, (SubjectKind.HALL, hall_path))
+            self._add_limits(SubjectKind.ROW, path, budget=row.budget_watts)
 
     def _add_site(self, site: Site) -> None:
-        self._add_place(SubjectKind.SITE, site.id, site.name, site.id, None)
+        self._add_place(SubjectKind.SITE, site.id, site.name, None)
         self._add_limits(SubjectKind.SITE, site.id, budget=site.budget_watts, contract=site.contract_watts)
         self._add(
             "site",
             site.id,
-            (
-                self._id(SubjectKind.SITE, site.id),
-                site.id,
-                site.time_zone,
-                site.budget_watts,
-                site.contract_watts,
-                site.contract_interval_secs,
-                site.grid_carbon_grams_per_kwh,
-            ),
+            site=self._site(site.id),
+            path=site.id,
+            time_zone=site.time_zone,
+            budget_watts=site.budget_watts,
+            contract_watts=site.contract_watts,
+            contract_interval_secs=site.contract_interval_secs,
+            grid_carbon_grams_per_kwh=site.grid_carbon_grams_per_kwh,
         )
 
     def _add_place(
-        self, kind: SubjectKind, path: str, name: Name | None, otherwise: str, parent: tuple[SubjectKind, str] | None
+        self, kind: SubjectKind, path: str, name: Name | None, parent: tuple[SubjectKind, str] | None
     ) -> None:
-        parent_kind, parent_id = (parent[0], self._id(*parent)) if parent else (None, None)
-        name = name or Name(en=otherwise)
-        site = self._id(SubjectKind.SITE, site_of(path))
-        self._add("structure", path, (kind, self._id(kind, path), path, parent_kind, parent_id, site, name.en, name.ar))
+        name = name or Name(en=path.rpartition("/")[2])
+        self._add(
+            "structure",
+            path,
+            kind=kind,
+            id=self._id(kind, path),
+            path=path,
+            parent_kind=parent[0] if parent else None,
+            parent=self._id(*parent) if parent else None,
+            site=self._site(path),
+            name_en=name.en,
+            name_ar=name.ar,
+        )
 
     def _add_limits(self, kind: SubjectKind, path: str, **limits: float | None) -> None:
-        for name, watts in limits.items():
+        for limit, watts in limits.items():
             if watts is not None:
-                self._add("limits", path, (kind, self._id(kind, path), name, watts))
+                self._add("limits", path, kind=kind, id=self._id(kind, path), limit=limit, watts=watts)
 
     def _add_rack(self, rack: PlacedRack) -> None:
-        self._add_place(
-            SubjectKind.RACK, rack.path, rack.name, rack.path.rpartition("/")[2], (SubjectKind.ROW, rack.row)
-        )
+        self._add_place(SubjectKind.RACK, rack.path, rack.name, (SubjectKind.ROW, rack.row))
         self._add_limits(SubjectKind.RACK, rack.path, nameplate=rack.nameplate_watts, budget=rack.budget_watts)
-        rack_id = self._id(SubjectKind.RACK, rack.path)
-        places = (
-            self._id(SubjectKind.ROW, rack.row),
-            self._id(SubjectKind.HALL, parent_of(rack.row)),
-            self._id(SubjectKind.SITE, site_of(rack.path)),
+        self._add(
+            "racks",
+            rack.path,
+            rack=self._id(SubjectKind.RACK, rack.path),
+            path=rack.path,
+            row=self._id(SubjectKind.ROW, rack.row),
+            hall=self._id(SubjectKind.HALL, parent_of(rack.row)),
+            site=self._site(rack.path),
+            type=rack.type,
+            nodes=rack.nodes,
+            gpus=rack.nodes * rack.gpus_per_node,
+            nameplate_watts=rack.nameplate_watts,
+            budget_watts=rack.budget_watts,
+            rest_watts=rack.rest_watts,
         )
-        gpus = rack.nodes * rack.gpus_per_node
-        watts = (rack.nameplate_watts, rack.budget_watts, rack.rest_watts)
-        self._add("racks", rack.path, (rack_id, rack.path, *places, rack.type, rack.nodes, gpus, *watts))
+        self._add_nodes(rack)
+
+    def _add_nodes(self, rack: PlacedRack) -> None:
         vendor = self.vendors.of(rack.vendor) if rack.vendor else None
-        model = self.models.of(f"{rack.vendor}\t{rack.model}") if rack.model else None
+        model = self.models.of(f"{rack.vendor}\t{rack.model}") if rack.vendor and rack.model else None
         for first_node, first_number, count in _runs(self._id(SubjectKind.NODE, path) for path in rack.node_paths):
-            node_range = (rack_id, first_node, first_number, count, rack.gpus_per_node)
-            self._add("node_ranges", rack.path, (*node_range, rack.gpu_nameplate_watts, vendor, model))
+            self._add(
+                "node_ranges",
+                rack.path,
+                rack=self._id(SubjectKind.RACK, rack.path),
+                first_node=first_node,
+                first_number=first_number,
+                count=count,
+                gpus=rack.gpus_per_node,
+                nameplate_watts=rack.gpu_nameplate_watts,
+                vendor=vendor,
+                model=model,
+            )
 
     def _add_power(self) -> None:
         for utility in self.facility.utilities:
@@ -157,46 +181,74 @@ class _Numbering:
             self._add_device(SubjectKind.UPS_GROUP, group.id, group.fed_by)
             self._add_limits(SubjectKind.UPS_GROUP, group.id, rated=layout.ups_watts(group))
         for panel in self.facility.panels:
-            rated = layout.rated_watts(panel)
             self._add_device(SubjectKind.PANEL, panel.id, panel.fed_by)
-            self._add_limits(SubjectKind.PANEL, panel.id, rated=rated, usable=rated * panel.usable_fraction)
-        for feed in self.facility.feeds:
-            self._add_device(SubjectKind.FEED, feed.id, feed.fed_by)
-            breaker = layout.feed_breaker(self.facility, feed)
-            if breaker is None:
-                continue
-            rated = layout.rated_watts(breaker)
-            self._add_limits(SubjectKind.FEED, feed.id, rated=rated, usable=rated * breaker.usable_fraction)
-            twin = self._feed(feed.twin) if feed.twin else None
-            keys = ("rated_amps", "voltage_volts", "phases", "power_factor", "usable_fraction", "curve")
-            values = (getattr(breaker, key) for key in keys)
-            self._add("feeds", feed.id, (self._feed(feed.id), feed.id, twin, feed.side, *values))
+            self._add_breaker_limits(SubjectKind.PANEL, panel.id, panel)
 
     def _add_device(self, kind: SubjectKind, path: str, fed_by: str | None) -> None:
         parent_kind = self.kinds[fed_by] if fed_by else None
-        parent = self._id(parent_kind, fed_by) if parent_kind and fed_by else None
-        site = self._id(SubjectKind.SITE, site_of(path))
-        self._add("power", path, (kind, self._id(kind, path), path, parent_kind, parent, site))
+        self._add(
+            "power",
+            path,
+            kind=kind,
+            id=self._id(kind, path),
+            path=path,
+            parent_kind=parent_kind,
+            parent=self._id(parent_kind, fed_by) if parent_kind and fed_by else None,
+            site=self._site(path),
+        )
+
+    def _add_breaker_limits(self, kind: SubjectKind, path: str, breaker: Branch) -> None:
+        rated = layout.rated_watts(breaker)
+        self._add_limits(kind, path, rated=rated, usable=rated * breaker.usable_fraction)
+
+    def _add_feeds(self) -> None:
+        for feed, racks in self.hanging:
+            breaker = layout.feed_breaker(self.facility, feed)
+            if breaker is None:  # references.errors refuses this before it comes here
+                continue
+            self._add_device(SubjectKind.FEED, feed.id, feed.fed_by)
+            self._add_breaker_limits(SubjectKind.FEED, feed.id, breaker)
+            feed_id = self._id(SubjectKind.FEED, feed.id)
+            self._add(
+                "feeds",
+                feed.id,
+                feed=feed_id,
+                path=feed.id,
+                twin=self._id(SubjectKind.FEED, feed.twin) if feed.twin else None,
+                side=feed.side,
+                **breaker.model_dump(),
+            )
+            for rack in racks:
+                self._add("feed_racks", feed.id, feed=feed_id, rack=self._id(SubjectKind.RACK, rack), side=feed.side)
 
     def _add_meter(self, meter: PlacedMeter) -> None:
         kind = self.kinds[meter.measures]
-        subject = (meter.level, kind, self._id(kind, meter.measures))
-        feed = self._feed(meter.feed) if meter.feed else None
-        meter_id = self._id(SubjectKind.METER, meter.path)
-        self._add("meters", meter.path, (meter_id, meter.path, *subject, meter.interval_seconds, meter.side, feed))
+        self._add(
+            "meters",
+            meter.path,
+            meter=self._id(SubjectKind.METER, meter.path),
+            path=meter.path,
+            level=meter.level,
+            subject_kind=kind,
+            subject=self._id(kind, meter.measures),
+            interval_seconds=meter.interval_seconds,
+            side=meter.side,
+            feed=self._id(SubjectKind.FEED, meter.feed) if meter.feed else None,
+        )
 
     def _add_names(self, site: str) -> None:
+        """Add every vendor and model ever named: their ids are for ever too."""
         for name, vendor in self.vendors.known.items():
-            self._add("vendors", site, (vendor, name))
-        for name, model in self.models.known.items():
-            vendor_name, _, model_name = name.partition("\t")
-            self._add("models", site, (model, self.vendors.of(vendor_name), model_name))
+            self._add("vendors", site, vendor=vendor, name=name)
+        for key, model in self.models.known.items():
+            vendor_name, _, name = key.partition("\t")
+            self._add("models", site, model=model, vendor=self.vendors.of(vendor_name), name=name)
 
-    def _retired(self, site: str) -> Iterator[Row]:
+    def _add_retired(self, site: str) -> None:
         for kind, ids in self.ids.items():
             for path, subject in ids.known.items():
                 if path not in ids.in_force and site_of(path) == site:
-                    yield kind, subject, path
+                    self._add("retired", site, kind=kind, id=subject, path=path)
 
 
 def _runs(node_ids: Iterable[int]) -> Iterator[tuple[int, int, int]]:
@@ -208,4 +260,5 @@ def _runs(node_ids: Iterable[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _frame(name: str, rows: list[Row]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=FRAMES[name], orient="row", strict=True)
+    columns = {column: [row[column] for row in rows] for column in FRAMES[name]}
+    return pl.DataFrame(columns, schema=FRAMES[name], strict=True)

@@ -36,7 +36,7 @@ def drawn(first: list[int], second: list[int], types: dict[str, str], has_second
     return facility(*sites, rack_types={"box": BOX, "big": BOX | {"nodes": 4, "model": "b200"}})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(versions)
 def test_an_id_is_given_once_kept_for_ever_and_never_given_to_another(history: list[tuple]) -> None:
     registry = None
@@ -51,7 +51,7 @@ def test_an_id_is_given_once_kept_for_ever_and_never_given_to_another(history: l
         assert len({(kind, given_id) for (kind, _), given_id in ever.items()}) == len(ever)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(versions)
 def test_a_registry_comes_back_from_json_as_it_was(history: list[tuple]) -> None:
     registry = None
@@ -251,7 +251,7 @@ anything = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(sorted(FRAMES)), st.data())
 def test_a_damaged_value_is_refused_or_gives_frames_of_the_right_shape(name: str, data: st.DataObject) -> None:
     column = data.draw(st.sampled_from(sorted(FRAMES[name])))
