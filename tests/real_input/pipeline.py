@@ -87,7 +87,7 @@ class Pipeline:
         return connect(self.lake)
 
     def has_judged_all(self) -> bool:
-        """Tell whether the run replayed last is in the lake: its job with all readings, its episode from start to end."""
+        """Tell whether the run replayed last is in the lake: its job, its readings, its episode to the end."""
         judged = self.sql("SELECT count(resolved) FROM episodes WHERE contains(subject, 'zz-last')")
         measured = self.sql("SELECT max(readings) FROM job_meter_energy WHERE contains(job, 'zz-last')")
         return (judged, measured) == ([(1,)], [(3,)])
