@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 
@@ -37,7 +36,7 @@ def complaints(found: Found) -> Iterator[str]:
             yield f"{log.path}:{unread.line}: {unread.reason}; left out"
         if more := log.unread[LINES_PER_FILE:]:
             yield f"{log.path}:{more[-1].line}: and {_counted(len(more), 'further line')} up to here; left out"
-    yield from (f"{path}: {_silence(path, found)}" for path in found.silent)
+    yield from (f"{path}: {reason}" for path, reason in found.silent)
 
 
 def _format_line(name: str, runs: list[Run]) -> str:
@@ -48,14 +47,6 @@ def _format_line(name: str, runs: list[Run]) -> str:
         f"{name}: {_counted(len(runs), 'run')}, {_counted(len(meters), 'meter')}, {_counted(count, 'reading')}, "
         f"{_when(times.min())} to {_when(times.max())}"
     )
-
-
-def _silence(path: Path, found: Found) -> str:
-    if path.stat().st_size == 0:
-        return "the file is empty, no reading"
-    beside = next((log.beside for log in found.files if log.path == path), {})
-    others = ", ".join(f"{count:,} × {key}" for key, count in beside.items())
-    return f"no reading in it{f' ({others})' if others else ''}"
 
 
 def _counted(count: int, noun: str) -> str:

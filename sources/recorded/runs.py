@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import mmap
 import re
@@ -88,8 +89,8 @@ class Found:
 
     runs: tuple[Run, ...]
     files: tuple[FileLog, ...]
-    silent: tuple[Path, ...]
-    """Logs without any reading, empty files among them."""
+    silent: tuple[tuple[Path, str], ...]
+    """Files that give no reading although they are logs, empty or not to be opened, each with the reason."""
 
 
 def find(paths: Iterable[Path], format_name: str | None = None) -> Found:
@@ -101,12 +102,16 @@ def find(paths: Iterable[Path], format_name: str | None = None) -> Found:
     logs: dict[tuple[Path, str], list[FileLog]] = {}
     silent = []
     for file, forced in _files(paths, format_name):
-        kind = forced or _format_of(file, format_name)
-        log = FORMATS[kind].read(file) if kind else None
+        try:
+            kind = forced or _format_of(file, format_name)
+            log = FORMATS[kind].read(file) if kind else None
+            reason = _silence(file, log)
+        except OSError as error:
+            kind, log, reason = None, None, f"cannot be read: {error.strerror}"
         if log is not None and kind is not None:
             logs.setdefault((file.parent, kind), []).append(log)
-        if _is_silent(file, log):
-            silent.append(file)
+        if reason is not None:
+            silent.append((file, reason))
     if not logs:
         raise ConfigurationError(_nothing_found(paths, silent))
     runs = [_run(folder, kind, files, paths) for (folder, kind), files in logs.items()]
@@ -115,12 +120,11 @@ def find(paths: Iterable[Path], format_name: str | None = None) -> Found:
 
 
 def bytes_match(path: Path, signature: re.Pattern[bytes]) -> bool:
-    """Tell whether a file holds the signature anywhere; False where it is empty or cannot be read."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
-            return signature.search(contents) is not None
-    except (OSError, ValueError):
+    """Tell whether a file holds the signature anywhere; raise OSError where it cannot be read."""
+    if path.stat().st_size == 0:
         return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
+        return signature.search(contents) is not None
 
 
 def _files(paths: list[Path], format_name: str | None) -> Iterator[tuple[Path, str | None]]:
@@ -141,10 +145,14 @@ def _format_of(file: Path, only: str | None) -> str | None:
     return next((name for name, kind in wanted.items() if bytes_match(file, kind.signature)), None)
 
 
-def _is_silent(file: Path, log: FileLog | None) -> bool:
-    if log is None:
-        return file.stat().st_size == 0
-    return all(meter.readings.is_empty() for meter in log.meters)
+def _silence(file: Path, log: FileLog | None) -> str | None:
+    """Return why a file gives no reading, None where it gives some or is no log."""
+    if file.stat().st_size == 0:
+        return "the file is empty, no reading"
+    if log is None or any(not meter.readings.is_empty() for meter in log.meters):
+        return None
+    others = ", ".join(f"{count:,} × {key}" for key, count in log.beside.items())
+    return f"no reading in it{f' ({others})' if others else ''}"
 
 
 def _run(folder: Path, kind: str, files: list[FileLog], given: list[Path]) -> Run:
@@ -174,23 +182,33 @@ def _companion(folder: Path, signature: re.Pattern[bytes], given: list[Path]) ->
     It is the one named like the folder; or, in the folder and within what was given, the only one.
     """
     for place in (folder, *list(folder.parents)[:2]):
-        if named := [file for file in place.glob(f"{glob.escape(folder.name)}.*") if bytes_match(file, signature)]:
-            return min(named)
+        if named := _matching(place.glob(f"{glob.escape(folder.name)}.*"), signature):
+            return named[0]
         if place == folder or any(place.is_relative_to(path) for path in given):
-            found = [file for file in place.iterdir() if file.is_file() and bytes_match(file, signature)]
+            found = _matching(place.iterdir(), signature)
             if len(found) == 1:
                 return found[0]
     return None
+
+
+def _matching(files: Iterable[Path], signature: re.Pattern[bytes]) -> list[Path]:
+    """Return the files that hold the signature, sorted; one that cannot be read is none of them."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            if file.is_file() and bytes_match(file, signature):
+                found.append(file)
+    return sorted(found)
 
 
 def _first_time(run: Run) -> int:
     return min(meter.first for meter in run.meters)
 
 
-def _nothing_found(paths: list[Path], silent: list[Path]) -> str:
+def _nothing_found(paths: list[Path], silent: list[tuple[Path, str]]) -> str:
     places = ", ".join(str(path) for path in paths)
     known = "; ".join(f"{name} = {kind.about}" for name, kind in FORMATS.items())
-    empty = f" ({len(silent)} files are empty)" if silent else ""
+    empty = "".join(f"; {path}: {reason}" for path, reason in silent[:3])
     return f"replay: no recorded log at or below {places}{empty}; formats known: {known}; force one with --format"
 
 

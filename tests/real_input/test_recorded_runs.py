@@ -147,9 +147,11 @@ def test_nothing_was_refused(pipeline: Pipeline) -> None:
 def test_a_second_replay_doubles_nothing(pipeline: Pipeline, sets: list[Path]) -> None:
     """Identity makes it so: the lake holds every row twice, the views once; windows and episodes stay as they are."""
     counts = """
-        SELECT (SELECT (count(*), sum(power_watts)) FROM power), (SELECT count(*) FROM jobs),
-               (SELECT sum(energy_kwh) FROM job_energy), (SELECT count(*) FROM episodes),
-               (SELECT (count(*), sum(energy_joules)) FROM windows WHERE every_seconds = 1)
+        SELECT (SELECT (count(*), sum(round(power_watts * 1000)::HUGEINT)) FROM power),
+               (SELECT (count(*), sum(len(measured))) FROM jobs),
+               (SELECT sum(round(energy_joules)::HUGEINT) FROM job_energy),
+               (SELECT count(*) FROM episodes),
+               (SELECT (count(*), sum(round(energy_joules * 1000)::HUGEINT)) FROM windows)
     """
     before, ((rows,),) = pipeline.sql(counts), pipeline.sql("SELECT count(*) FROM raw.power")
     pipeline.replay(*sets)

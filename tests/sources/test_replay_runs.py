@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
 from sources.recorded import report, site
@@ -149,3 +151,26 @@ def test_nothing_found_is_one_sentence_with_the_formats_known(tmp_path: Path) ->
         find([tmp_path])
     with pytest.raises(ConfigurationError, match="does not exist"):
         find([tmp_path / "absent"])
+
+
+DAMAGE = st.tuples(st.floats(0, 1), st.floats(0, 0.2), st.binary(max_size=40))
+"""Where in a file, how much of it is cut out, and what is put there."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(DAMAGE, min_size=1, max_size=4))
+def test_no_damage_to_a_log_stops_the_rest(tmp_path_factory: pytest.TempPathFactory, damages) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    intact = node_log(folder / "train" / "node_1.txt", [1, 2, 3])
+    analyser_log(folder / "infer" / "spl.txt", [4, 5, 6])
+    for path in (node_log(folder / "train" / "node_2.txt", [7] * 9), analyser_log(folder / "b" / "spl.txt", [8] * 9)):
+        contents = path.read_bytes()
+        for place, length, insert in damages:
+            start = int(place * len(contents))
+            contents = contents[:start] + insert + contents[start + int(length * len(contents)) :]
+        path.write_bytes(contents)
+    found = find([folder])
+    kept = recording(found).readings["power_watts"].to_list()
+    assert {1, 2, 3, 4, 5, 6} <= set(kept)
+    assert intact not in {log.path for log in found.files if log.unread}
+    assert list(report.findings(found, recording(found)))

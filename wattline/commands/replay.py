@@ -13,7 +13,7 @@ from broker import facility as published
 from broker.producer import Producer
 from schemas.errors import ConfigurationError
 from schemas.facility import Facility, load
-from schemas.registry import Registry
+from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from sources.publish import Publisher
 from sources.recorded import replay, report, runs, site
@@ -79,11 +79,10 @@ async def _replay(found: runs.Found, facility: Facility | None, speed: float | N
     if facility is None:
         facility = site.derive([*site.placed_before(await _in_force(bootstrap)), *placed])
         click.echo("each meter stands in a rack of its own: no log says which of them share one", err=True)
+    if missing := {where.path for where in placed} - assign(facility).ids(SubjectKind.METER).keys():
+        raise ConfigurationError(_missing(sorted(missing)))
     registry = await published.publish(bootstrap, facility, _effective_from(found))
-    ids = registry.ids(SubjectKind.METER)
-    if missing := [where.path for where in placed if where.path not in ids]:
-        raise ConfigurationError(_missing(missing))
-    recording = replay.record(found.runs, ids, name)
+    recording = replay.record(found.runs, registry.ids(SubjectKind.METER), name)
     for sentence in report.findings(found, recording):
         click.echo(sentence)
     started = time.monotonic()
