@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.registry import Registry
-from schemas.subject import SubjectKind
+from schemas.subject import MeterLevel, SubjectKind
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -219,8 +219,16 @@ def _lines(registry: Registry, racks: Racks, tree: Tree) -> Lines:
     rack = index_in(racks.id, hanging["rack"].to_numpy())
     feed = index_in(tree.id[feeds], hanging["feed"].to_numpy())
     known = (rack >= 0) & (feed >= 0)
-    alone = np.setdiff1d(np.arange(len(racks.id)), rack[known])
+    alone = np.repeat(np.arange(len(racks.id)), _inputs(registry, racks))
+    alone = alone[~np.isin(alone, rack[known])]
     return Lines(
         rack=np.concatenate([rack[known], alone]),
         feed=np.concatenate([feeds[feed[known]], np.full(len(alone), -1)]),
     )
+
+
+def _inputs(registry: Registry, racks: Racks) -> Ints:
+    """Return how many inputs each rack has: those that are metered, at least one."""
+    metered = registry.meters.filter(pl.col("level") == MeterLevel.RACK_INPUT)["subject"]
+    index = index_in(racks.id, metered.to_numpy())
+    return np.maximum(np.bincount(index[index >= 0], minlength=len(racks.id)), 1)

@@ -140,14 +140,15 @@ def _starts(layout: Layout) -> dict[str, int]:
 def _sourced(layout: Layout) -> pl.DataFrame:
     """Return the registry's meters with `_source`, `_share`, `_volts` and `_rack`.
 
-    Several meters of one source share it evenly; a rack's inputs each show their own line.
+    Several meters of one source share it evenly, those of halls a site's cooling too; a rack's inputs
+    each show their own line.
     """
     meters = layout.registry.meters.sort("meter")
     source, volts = _sources(layout, meters), _voltages(layout, meters)
     subject = np.where(meters["subject_kind"] == SubjectKind.RACK, meters["subject"].to_numpy(), -1)
     return meters.with_columns(
         _source=pl.Series(source), _volts=pl.Series(volts), _rack=pl.Series(index_in(layout.racks.id, subject))
-    ).with_columns(_share=1.0 / pl.len().over("_source", "level"))
+    ).with_columns(_share=1.0 / pl.len().over("_source", "level", "subject_kind"))
 
 
 def _sources(layout: Layout, meters: pl.DataFrame) -> Ints:
@@ -167,12 +168,19 @@ def _sources(layout: Layout, meters: pl.DataFrame) -> Ints:
     show(kind == SubjectKind.RACK, "racks", index_in(layout.racks.id, subject[kind == SubjectKind.RACK]))
     show(kind == SubjectKind.NODE, "nodes", _node_index(layout, subject[kind == SubjectKind.NODE]))
     show(kind == SubjectKind.SITE, "sites", index_in(layout.sites, subject[kind == SubjectKind.SITE]))
-    cooling = (level == MeterLevel.COOLING) & (kind == SubjectKind.SITE)
-    show(cooling, "cooling", index_in(layout.sites, subject[cooling]))
+    cooling = level == MeterLevel.COOLING
+    show(cooling, "cooling", index_in(layout.sites, _site_of(layout, kind[cooling], subject[cooling])))
     inputs = level == MeterLevel.RACK_INPUT
     show(inputs, "lines", _line_index(layout, meters.filter(pl.Series(inputs))))
     source[level == MeterLevel.GENERATOR] = starts["nothing"]
     return source
+
+
+def _site_of(layout: Layout, kind: Ints, subject: Ints) -> Ints:
+    """Return the site of each site or hall."""
+    halls = layout.registry.structure.filter(pl.col("kind") == SubjectKind.HALL)
+    site = dict(halls.select("id", "site").iter_rows())
+    return np.where(kind == SubjectKind.HALL, [site.get(each, -1) for each in subject], subject)
 
 
 def _node_index(layout: Layout, nodes: Ints) -> Ints:

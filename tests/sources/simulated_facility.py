@@ -103,8 +103,8 @@ def toml(*, power: bool = True) -> str:
     return "\n".join(parts)
 
 
-def registry(folder: Path, *, power: bool = True) -> Registry:
-    """Return the registry of that facility, read from a file in `folder`."""
+def registry(folder: Path, *, power: bool = True, more: str = "") -> Registry:
+    """Return the registry of that facility with `more` TOML at its end, read from a file in `folder`."""
     file = folder / "facility.toml"
-    file.write_text(toml(power=power), encoding="utf-8")
+    file.write_text(toml(power=power) + more, encoding="utf-8")
     return assign(load(file))

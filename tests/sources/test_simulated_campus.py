@@ -296,9 +296,64 @@ def test_progress_counts_up_and_each_workload_counts_its_own(facility: Registry)
         assert [report.time for report in own] == sorted({report.time for report in own})
 
 
-def test_a_site_without_power_tree_or_meters_still_works(tmp_path: Path) -> None:
-    """A first facility has racks and nothing else; its GPUs report all the same."""
+def test_a_site_without_a_power_tree_still_feeds_both_inputs_of_its_racks(tmp_path: Path) -> None:
+    """A first facility has racks and nothing else; its GPUs and its rack inputs report all the same."""
     bare = registry(tmp_path, power=False)
     _, seconds = run(bare, 3)
     assert len(seconds[-1].gpu) == len(bare.slots)
-    assert set(seconds[-1].power["level"]) <= {MeterLevel.RACK_INPUT}
+    assert set(seconds[-1].power["level"]) == {MeterLevel.RACK_INPUT}
+    assert seconds[-1].power["power_watts"].min() > 0
+
+
+_MORE_METERS = """
+[[meters]]
+id = "ruh/chillers"
+measures = "ruh"
+level = "cooling"
+[[meters]]
+id = "ruh/standby"
+measures = "ruh"
+level = "generator"
+[[meters]]
+id = "lax/h1/crah"
+measures = "lax/h1"
+level = "cooling"
+[[meters]]
+id = "ruh/h1/r1/k01/shelf-1"
+measures = "ruh/h1/r1/k01"
+level = "shelf"
+[[meters]]
+id = "ruh/h1/r1/k01/shelf-2"
+measures = "ruh/h1/r1/k01"
+level = "shelf"
+[[meters]]
+id = "ruh/h1/r1/k01/n01/board"
+measures = "ruh/h1/r1/k01/n01"
+level = "node"
+interval_seconds = 5.0
+"""
+
+
+def test_every_level_of_meter_shows_what_it_measures(tmp_path: Path) -> None:
+    metered = registry(tmp_path, more=_MORE_METERS)
+    _, seconds = run(metered, 11)
+    readings = seconds[-1].power.filter(pl.col("phase") == 0).join(metered.meters, on="meter")
+    watts = dict(readings.select("path", "power_watts").iter_rows())
+    site = {name: watts[f"{name}/grid/m"] for name in ("ruh", "lax")}
+    racks = readings.filter(pl.col("level") == MeterLevel.RACK_INPUT).group_by(pl.col("path").str.slice(0, 3))
+    it = dict(racks.agg(pl.col("power_watts").sum()).iter_rows())
+    assert 0.05 * it["ruh"] < watts["ruh/chillers"] < site["ruh"] - it["ruh"]
+    assert 0.05 * it["lax"] < watts["lax/h1/crah"] < site["lax"] - it["lax"]
+    assert watts["ruh/standby"] == 0.0
+    inputs = watts["ruh/h1/r1/k01/a"] + watts["ruh/h1/r1/k01/b"]
+    assert watts["ruh/h1/r1/k01/shelf-1"] + watts["ruh/h1/r1/k01/shelf-2"] == pytest.approx(inputs, rel=0.01)
+    gpus = seconds[-1].gpu.filter(pl.col("node") == metered.id_of(SubjectKind.NODE, "ruh/h1/r1/k01/n01"))
+    assert gpus["power_watts"].sum() < watts["ruh/h1/r1/k01/n01/board"] < inputs / 5
+
+
+def test_a_slow_meter_reads_only_at_its_interval(tmp_path: Path) -> None:
+    metered = registry(tmp_path, more=_MORE_METERS)
+    _, seconds = run(metered, 11)
+    node = metered.id_of(SubjectKind.METER, "ruh/h1/r1/k01/n01/board")
+    heard = [second.time for second in seconds if node in second.power["meter"]]
+    assert [time - START for time in heard] == [0, 5, 10]
