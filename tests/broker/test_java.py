@@ -25,9 +25,9 @@ def test_java_home_comes_before_the_path_and_an_old_one_is_passed_over(tmp_path)
     old = program(tmp_path / "old", 'openjdk version "11.0.2" 2019-01-15')
     new = program(tmp_path / "new", 'openjdk version "21.0.1" 2023-10-17')
     found = java.find({"JAVA_HOME": os.fspath(old.parent.parent), "PATH": os.fspath(new.parent)})
-    assert found == java.Java(new, 21, "PATH")
+    assert found == java.Java(new, "21.0.1", "PATH")
     found = java.find({"JAVA_HOME": os.fspath(new.parent.parent), "PATH": os.fspath(old.parent)})
-    assert found == java.Java(new, 21, "JAVA_HOME")
+    assert found == java.Java(new, "21.0.1", "JAVA_HOME")
 
 
 def test_without_any_the_sentence_names_what_was_seen_and_the_fix(tmp_path, monkeypatch):
@@ -39,7 +39,7 @@ def test_without_any_the_sentence_names_what_was_seen_and_the_fix(tmp_path, monk
     for words in (
         "Java 17 or newer",
         "JAVA_HOME has no Java that runs",
-        "PATH has Java 8",
+        "PATH has Java 1.8.0_202",
         "apt-get install",
         "WATTLINE_JAVA",
     ):
