@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import polars as pl
+import pytest
 from click.testing import CliRunner
 
 from broker.embedded import EmbeddedKafka
@@ -71,7 +72,9 @@ def test_one_picture_says_what_is_in_kafka_and_a_follower_what_comes(fresh_kafka
     assert asyncio.run(heard(fresh_kafka.bootstrap, registry, 99_999.0))
 
 
-def test_json_without_once_is_a_usage_error() -> None:
-    refused = CliRunner().invoke(command, ["--format", "json"])
+@pytest.mark.parametrize("options", [["--format", "json"], []])
+def test_what_cannot_be_drawn_live_asks_for_once(options: list[str]) -> None:
+    """JSON is one picture, and so is what goes to a file or a pipe."""
+    refused = CliRunner().invoke(command, options)
     assert refused.exit_code == 2
     assert "--once" in refused.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from datetime import UTC, datetime
 
 import click
@@ -30,6 +31,8 @@ def command(once: bool, form: str, most: int, bootstrap: str) -> None:
     """Watch racks, feeds, halls and sites against their limits, the nearest first; Ctrl-C ends it."""
     if form == "json" and not once:
         raise click.UsageError("--format json is one picture: add --once")
+    if not once and not sys.stdout.isatty():
+        raise click.UsageError("stdout is no terminal to draw on: add --once")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_once(bootstrap, form, most) if once else _watch(bootstrap, most))
 
