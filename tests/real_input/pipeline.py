@@ -17,7 +17,7 @@ import duckdb
 from broker.embedded import EmbeddedKafka
 from schemas.errors import ConfigurationError
 from sinks.sql.connection import connect
-from tests.sources.recorded_logs import analyser_log, loadgen_log
+from tests.sources.recorded_logs import analyser_log, event, loadgen_log, write
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = """
@@ -41,6 +41,7 @@ class Pipeline:
         self.lake = folder / "lake"
         self.kafka = EmbeddedKafka(folder / "kafka", quick_start=True)
         self.marker = folder / "zz-last" / "run_1"
+        self.wild = folder / "wild" / "power"
 
     def __enter__(self) -> Pipeline:
         self.kafka.start()
@@ -49,6 +50,7 @@ class Pipeline:
         options = ["--rules", str(rules), "--lake", str(self.lake), "--clock", "event"]
         self.log = (self.folder / "run.log").open("wb")
         self.run = self._start("run", *options, stdout=self.log, stderr=subprocess.STDOUT)
+        self._write_wild()
         analyser_log(self.marker / "spl.txt", [1000, 7000, 1000], first=LAST_SECONDS)
         loadgen_log(self.marker / "mlperf_log_detail.txt", LAST_SECONDS, LAST_SECONDS + 2)
         return self
@@ -64,10 +66,11 @@ class Pipeline:
         self.kafka.stop()
 
     def replay(self, *sets: Path) -> subprocess.CompletedProcess[str]:
-        """Replay sets and the marker run; return what was said once all is acknowledged."""
+        """Replay sets, the wild run and the marker run; return what was said once all is acknowledged."""
         replay = self._start(
             "replay",
             *map(str, sets),
+            str(self.wild),
             str(self.marker),
             "--speed",
             "max",
@@ -77,6 +80,11 @@ class Pipeline:
         out, err = replay.communicate(timeout=60)
         assert replay.returncode == 0, err.decode()
         return subprocess.CompletedProcess(replay.args, replay.returncode, out.decode(), err.decode())
+
+    @staticmethod
+    def job_of(folder: Path) -> str:
+        """Return how the name of a run in `folder` begins."""
+        return "/".join(folder.parts[-4:])
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the newest snapshot of the lake."""
@@ -105,6 +113,14 @@ class Pipeline:
             return condition(self)
         except ConfigurationError:
             return False  # no lake yet
+
+    def _write_wild(self) -> None:
+        """Write a run as some are: 0 W, −42 W, a gap of 20 s, a minute of 25 kW, a stop with the start's time."""
+        watts = [5000] * 5 + [0, -42] + [5000] * 5
+        readings = [event("power_reading", 2 * index, value) for index, value in enumerate(watts)]
+        glitch = [event("power_reading", 42 + 2 * index, 25_000) for index in range(30)]
+        markers = event("power_measurement_start", 0), event("power_measurement_stop", 0)
+        write(self.wild / "node_1.txt", [markers[0], *readings, *glitch, markers[1]])
 
     def _start(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "WATTLINE_BOOTSTRAP": self.kafka.bootstrap}

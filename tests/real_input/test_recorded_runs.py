@@ -140,8 +140,15 @@ def test_the_example_gives_its_figures(pipeline: Pipeline) -> None:
     )
 
 
-def test_nothing_was_refused(pipeline: Pipeline) -> None:
-    assert pipeline.sql("SELECT reason, message FROM rejected") == []
+def test_logs_in_the_wild_keep_zeros_and_glitches_and_only_a_negative_reading_is_refused(pipeline: Pipeline) -> None:
+    """The span of a stop marker with the start's time ends at the last reading: 100 s."""
+    meters, readings, kwh = energy_of(pipeline, pipeline.job_of(pipeline.wild))
+    assert (meters, readings) == (1, 41)
+    assert kwh == pytest.approx((10 * 5000 + 0 + 30 * 25_000) / 41 * 100 / 3.6e6)
+    refused = pipeline.sql("SELECT reason, field, value FROM rejected")
+    assert refused == [("out_of_range", "power_watts", "-42.0")]
+    zero, most = pipeline.sql("SELECT count(*) FILTER (power_watts = 0), max(power_watts) FROM power")[0]
+    assert (zero, most) == (1, 25_000)
 
 
 def test_a_second_replay_doubles_nothing(pipeline: Pipeline, sets: list[Path]) -> None:

@@ -19,6 +19,9 @@ from sources.publish import Publisher
 from sources.recorded import replay, report, runs, site
 from wattline.options import bootstrap_option
 
+TAKEN_UP_SECS = 3.0
+"""How long streams that run are given to notice a new facility before the first reading."""
+
 
 class Speed(click.ParamType):
     """Read a number of recorded seconds a second, or `max` as None."""
@@ -76,12 +79,16 @@ def command(
 async def _replay(found: runs.Found, facility: Facility | None, speed: float | None, bootstrap: str) -> None:
     name = facility.sites[0].id if facility else site.SITE
     placed = [site.place(run, meter, name) for run in found.runs for meter in run.meters]
+    before = await _in_force(bootstrap)
     if facility is None:
-        facility = site.derive([*site.placed_before(await _in_force(bootstrap)), *placed])
+        facility = site.derive([*site.placed_before(before), *placed])
         click.echo("each meter stands in a rack of its own: no log says which of them share one", err=True)
     if missing := {where.path for where in placed} - assign(facility).ids(SubjectKind.METER).keys():
         raise ConfigurationError(_missing(sorted(missing)))
     registry = await published.publish(bootstrap, facility, _effective_from(found))
+    if before is not None and registry.version != before.version:
+        # Streams start again on a new facility; what they read until then they would count by the old one.
+        await asyncio.sleep(TAKEN_UP_SECS)
     recording = replay.record(found.runs, registry.ids(SubjectKind.METER), name)
     for sentence in report.findings(found, recording):
         click.echo(sentence)
