@@ -20,6 +20,9 @@ from sinks.sql.connection import connect
 from tests.sources.recorded_logs import analyser_log, event, loadgen_log, write
 
 ROOT = Path(__file__).resolve().parents[2]
+FACILITY = ROOT / "examples" / "halo-2mw.toml"
+"""What is in force before anything is replayed, and stays so beside it."""
+
 RULES = """
 [[rules]]
 id = "above-6-kw"
@@ -49,7 +52,7 @@ class Pipeline:
         rules.write_text(RULES)
         options = ["--rules", str(rules), "--lake", str(self.lake), "--clock", "event"]
         self.log = (self.folder / "run.log").open("wb")
-        self.run = self._start("run", *options, stdout=self.log, stderr=subprocess.STDOUT)
+        self.run = self._start("run", str(FACILITY), *options, stdout=self.log, stderr=subprocess.STDOUT)
         self._write_wild()
         analyser_log(self.marker / "spl.txt", [1000, 7000, 1000], first=LAST_SECONDS)
         loadgen_log(self.marker / "mlperf_log_detail.txt", LAST_SECONDS, LAST_SECONDS + 2)
