@@ -47,8 +47,8 @@ def plain(value: Value) -> Value:
         return [plain(part) for part in value]
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, Decimal):
-        return float(value)
+    if isinstance(value, Decimal):  # sums of integers are HUGEINT, which travels as a decimal without places
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, float) and not float("-inf") < value < float("inf"):
         return None
     return value if value is None or isinstance(value, bool | int | float | str) else _text(value)

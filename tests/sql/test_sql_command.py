@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from sinks.sql.statement import NotAQuestionError
 from wattline.commands.sql import command
 
 QUERY = "SELECT 0 AS zero, NULL AS nothing, 1.5::DOUBLE AS half, [1, 2] AS list, TIMESTAMP '2026-03-01 12:00:00' AS t"
@@ -61,3 +62,52 @@ def test_a_query_with_a_wrong_name_lists_the_views_and_exits_with_2(tmp_path: Pa
 def test_no_rows_are_an_empty_answer_and_not_an_error(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT time, power_watts FROM power", "--format", "csv") == b"time,power_watts\n"
     assert json.loads(ask(tmp_path, "SELECT time FROM power", "--format", "json")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("COPY (SELECT 1) TO '{0}'", "COPY"),
+        ("WITH x AS (COPY racks TO '{0}') SELECT 1", "COPY"),
+        ("EXPLAIN ANALYZE COPY racks TO '{0}'", "COPY"),
+        ("DROP VIEW gpu", "DROP"),
+        ("ATTACH '{0}'", "ATTACH"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("/* nothing */", "no statement"),
+    ],
+)
+def test_what_does_not_ask_is_not_answered(tmp_path: Path, query: str, word: str) -> None:
+    file = tmp_path / "written"
+    refused = CliRunner().invoke(command, [query.format(file), "--lake", str(tmp_path)])
+    assert isinstance(refused.exception, NotAQuestionError)
+    assert refused.exception.exit_code == 2
+    assert word in str(refused.exception)
+    assert not file.exists()
+
+
+def test_the_word_copy_may_stand_in_texts_and_comments(tmp_path: Path) -> None:
+    assert json.loads(ask(tmp_path, "SELECT 'é copy' AS \"copy\" -- copy", "--format", "json")) == [{"copy": "é copy"}]
+
+
+def test_sums_of_integers_are_integers_of_any_size(tmp_path: Path) -> None:
+    query = "SELECT sum(x) AS total, sum(y) AS part FROM (VALUES (9007199254740993, 0.5), (0, 0.25)) t(x, y)"
+    assert json.loads(ask(tmp_path, query, "--format", "json")) == [{"total": 9007199254740993, "part": 0.75}]
+
+
+def test_a_pivot_is_a_question(tmp_path: Path) -> None:
+    assert ask(tmp_path, "PIVOT (VALUES ('a', 1)) t(k, v) ON k USING sum(v)", "--format", "csv") == b"a\n1\n"
+
+
+def test_a_file_appears_only_when_the_answer_is_whole(tmp_path: Path) -> None:
+    output = tmp_path / "answer.csv"
+    failing = "SELECT CASE WHEN range > 50000 THEN error('late') ELSE range END AS n FROM range(100000)"
+    answer = CliRunner().invoke(command, [failing, "--lake", str(tmp_path), "--format", "csv", "--output", str(output)])
+    assert answer.exit_code == 2
+    assert "late" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    output = tmp_path / "missing" / "answer.csv"
+    answer = CliRunner().invoke(command, ["SELECT 1", "--lake", str(tmp_path), "--output", str(output)])
+    assert "missing/answer.csv cannot be written: No such file or directory" in str(answer.exception)

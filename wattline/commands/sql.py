@@ -11,8 +11,10 @@ from typing import BinaryIO
 import click
 import duckdb
 
+from schemas.errors import ConfigurationError
 from sinks.sql.connection import connect
 from sinks.sql.output import BINARY, WRITERS
+from sinks.sql.statement import one_question
 from wattline.options import lake_option
 
 _ROWS = 10_000
@@ -24,7 +26,7 @@ _ROWS = 10_000
 @click.option("--format", "form", type=click.Choice(list(WRITERS)), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to stdout.")
 def command(query: str, lake: Path, form: str, output: Path | None) -> None:
-    """Ask the lake: QUERY is one statement of DuckDB's SQL, or - to read it from stdin.
+    """Ask the lake: QUERY is one SELECT in DuckDB's SQL, or - to read it from stdin.
 
     Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, alerts, episodes, rejected;
     sites, racks, feeds, meters, limits. Times are UTC.
@@ -33,23 +35,33 @@ def command(query: str, lake: Path, form: str, output: Path | None) -> None:
         raise click.UsageError(f"--format {form} is not for a terminal: add --output FILE or redirect stdout.")
     connection = connect(lake)
     with _refused_queries(connection):
-        answer = connection.sql(sys.stdin.read() if query == "-" else query)
-        if answer is None:  # SET and the like answer nothing
-            return
+        answer = connection.sql(one_question(connection, sys.stdin.read() if query == "-" else query))
         with _target(output) as out:
             WRITERS[form](answer.to_arrow_reader(_ROWS), out)
 
 
 @contextlib.contextmanager
 def _target(output: Path | None) -> Iterator[BinaryIO]:
-    """Open what the answer is written to; a reader that has seen enough (`| head`) is no error."""
+    """Open what the answer is written to; a reader that has seen enough (`| head`) is no error.
+
+    A file appears only when it is whole.
+    """
     if output is None:
         with contextlib.suppress(BrokenPipeError):
             yield sys.stdout.buffer
             sys.stdout.flush()
         return
-    with output.open("wb") as out:
-        yield out
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    try:
+        with unfinished.open("wb") as out:
+            yield out
+        unfinished.replace(output)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ConfigurationError(f"sql: {output} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -57,7 +69,10 @@ def _refused_queries(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Turn DuckDB's refusal into one message and exit code 2, with the nearest view where a name is unknown."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        # What DuckDB refuses while rows are on their way comes through Arrow, as an OSError without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         click.echo(f"wattline sql: {error}\nViews: {', '.join(_views(connection))}.", err=True)
         raise click.exceptions.Exit(2) from error
 
