@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -75,7 +75,7 @@ def check(targets: Sequence[Target], registry: Registry) -> None:
         raise ConfigurationError("\n".join(["scrape: the targets do not fit the facility", *wrong]))
 
 
-def _unknown(target: Target, known: Sequence[str]) -> str:
+def _unknown(target: Target, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(target.node, list(known), n=1)
     hint = f", did you mean {nearest[0]}" if nearest else ""
     return f"{target}: no such node in the facility in force{hint}"

@@ -64,6 +64,12 @@ class FileLog:
     beside: Counter[str] = field(default_factory=Counter)
 
 
+def extent(readings: pl.DataFrame) -> Span:
+    """Return the times of the earliest and the latest reading; there must be one."""
+    time = pl.col("time").dt.epoch("us")
+    return Span(*readings.select(time.min().alias("started"), time.max().alias("ended")).row(0))
+
+
 def read_text(path: Path) -> str:
     """Return a log's text without byte order mark; what is not UTF-8 becomes U+FFFD."""
     return path.read_bytes().decode("utf-8-sig", errors="replace")

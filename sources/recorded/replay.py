@@ -17,6 +17,7 @@ from schemas.job import Job, Measured
 from schemas.meter import METER
 from sources.clock import Clock
 from sources.publish import Publisher
+from sources.recorded.log import extent
 from sources.recorded.runs import Run
 from sources.recorded.site import SITE, PlacedMeter, place
 
@@ -61,7 +62,8 @@ async def replay(
     sent = 0
     async for readings in _paced(recording.readings, speed, clock or Clock.steady()):
         await publisher.power(readings, group)
-        ended = [job for job in recording.jobs[sent:] if _microseconds(job.ended) <= _last(readings)]
+        until = _moment(_last(readings))
+        ended = [job for job in recording.jobs[sent:] if job.ended is None or job.ended <= until]
         sent += await publisher.jobs(ended)
     await publisher.jobs(recording.jobs[sent:])
     await publisher.flush()
@@ -113,7 +115,7 @@ def _job(run: Run, site: str) -> Job | None:
         job=f"{run.name[-LONGEST_NAME:]}@{started:%Y-%m-%dT%H:%M:%SZ}",
         site=site,
         workload="training" if run.format == "mllog" else None,
-        state=STATES.get(run.job.status, run.job.status),
+        state=STATES.get(run.job.status or "", run.job.status),
         started=started,
         ended=ended,
         measured=measured,
@@ -124,9 +126,5 @@ def _moment(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
 def _last(readings: pl.DataFrame) -> int:
-    return int(readings["time"].dt.epoch("us").max())
+    return extent(readings).ended

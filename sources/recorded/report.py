@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import timedelta
 
-import polars as pl
-
-from sources.recorded.replay import Recording
+from sources.recorded.log import extent
+from sources.recorded.replay import EPOCH, Recording
 from sources.recorded.runs import Found, Run, left_out
 
 LINES_PER_FILE = 20
@@ -41,11 +40,11 @@ def complaints(found: Found) -> Iterator[str]:
 
 def _format_line(name: str, runs: list[Run]) -> str:
     meters = [meter for run in runs for meter in run.meters]
-    times = pl.concat([meter.log.readings["time"] for meter in meters])
+    extents = [extent(meter.log.readings) for meter in meters]
     count = sum(run.readings for run in runs)
     return (
         f"{name}: {_counted(len(runs), 'run')}, {_counted(len(meters), 'meter')}, {_counted(count, 'reading')}, "
-        f"{_when(times.min())} to {_when(times.max())}"
+        f"{_when(min(each.started for each in extents))} to {_when(max(each.ended for each in extents))}"
     )
 
 
@@ -53,5 +52,5 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _when(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+def _when(microseconds: int) -> str:
+    return f"{EPOCH + timedelta(microseconds=microseconds):%Y-%m-%d %H:%M:%S} UTC"

@@ -16,7 +16,10 @@ import polars as pl
 
 from schemas.errors import ConfigurationError
 from sources.recorded import mllog, ptdaemon
-from sources.recorded.log import FileLog, MeterLog, Span
+from sources.recorded.log import FileLog, MeterLog, Span, extent
+
+LONGEST_INTERVAL_SECS = 3600.0
+"""What a facility allows for a meter's interval."""
 
 
 class Format(NamedTuple):
@@ -49,14 +52,14 @@ class RecordedMeter:
     @property
     def first(self) -> int:
         """Return the time of the earliest reading, UTC µs."""
-        return int(self.log.readings["time"].dt.epoch("us").min())
+        return extent(self.log.readings).started
 
     @property
     def interval_seconds(self) -> float | None:
         """Return the median interval between readings, None where there are not two."""
-        steps = self.log.readings.filter(phase=0)["time"].diff().dt.total_microseconds()
-        median = steps.filter(steps > 0).median()
-        return None if median is None else min(median / 1e6, 3600.0)
+        step = pl.col("time").diff().dt.total_microseconds() / 1e6
+        ((median,),) = self.log.readings.filter(phase=0).select(step.filter(step > 0).median()).rows()
+        return None if median is None else min(float(median), LONGEST_INTERVAL_SECS)
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,7 @@ def _run(folder: Path, kind: str, files: list[FileLog], given: list[Path]) -> Ru
 
 def _spans(intervals: Iterable[tuple[int | None, int | None]], readings: pl.DataFrame) -> tuple[Span, ...]:
     """Return the intervals during which the meter measured; a bound that is missing is its first or last reading."""
-    times = readings["time"].dt.epoch("us")
-    first, last = int(times.min()), int(times.max())
+    first, last = extent(readings)
     spans = [Span(first if start is None else start, last if end is None else end) for start, end in intervals]
     return tuple(span for span in spans if span.started <= last and span.ended >= first and span.started < span.ended)
 
