@@ -26,7 +26,8 @@ def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with the views of sinks.sql.views over the newest snapshot of `lake`.
 
     What a writer commits later is seen by a later connection. A table that nobody has written to is an
-    empty view with its columns. `span` leaves out files whose hour lies outside of it.
+    empty view with its columns. `span` leaves out the rows of `gpu`, `power`, `progress`, `windows` and
+    `alerts` whose time lies outside of it, and the files of other hours unread.
 
     Raises ConfigurationError where `lake` is not a folder of a lake.
     """
@@ -54,9 +55,9 @@ def _define_raw(connection: duckdb.DuckDBPyConnection, lake: Path, table: Table,
         _copy(connection, name, table.arrow.empty_table())
         return
     listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    )
+    condition = "true" if table.hour_of == "_appended" else span.condition(f'"{table.hour_of}"')
+    read = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {read} WHERE {condition}")
 
 
 def _define_dimensions(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:

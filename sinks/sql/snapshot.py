@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import deltalake
@@ -11,8 +11,6 @@ import polars as pl
 
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import MIXED_HOUR, Table
-
-_MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -25,9 +23,15 @@ class Span:
     def hours(self, hours: pl.Series) -> pl.Series:
         """Tell which partition hours can hold rows of this span; `mixed` always can."""
         keep = hours == MIXED_HOUR
-        low = "" if self.since is None else (self.since - _MARGIN).strftime("%Y-%m-%dT%H")
+        low = "" if self.since is None else self.since.strftime("%Y-%m-%dT%H")
         high = "9999" if self.until is None else self.until.strftime("%Y-%m-%dT%H")
         return keep | ((hours >= low) & (hours <= high))
+
+    def condition(self, column: str) -> str:
+        """Return the span as a condition of SQL on a column of times."""
+        bounds = [(">=", self.since), ("<", self.until)]
+        told = [f"{column} {sign} TIMESTAMP '{moment.isoformat(sep=' ')}'" for sign, moment in bounds if moment]
+        return " AND ".join(told) or "true"
 
 
 def open_table(lake: Path, table: Table) -> deltalake.DeltaTable | None:

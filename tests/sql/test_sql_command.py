@@ -111,3 +111,9 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     output = tmp_path / "missing" / "answer.csv"
     answer = CliRunner().invoke(command, ["SELECT 1", "--lake", str(tmp_path), "--output", str(output)])
     assert "missing/answer.csv cannot be written: No such file or directory" in str(answer.exception)
+
+
+def test_a_time_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(command, ["SELECT 1", "--lake", str(tmp_path), "--since", "yesterday"])
+    assert answer.exit_code == 2
+    assert "'yesterday' does not match" in answer.stderr

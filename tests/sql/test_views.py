@@ -124,6 +124,12 @@ def test_a_span_leaves_out_files_of_other_hours_and_keeps_mixed_ones(tmp_path: P
     assert connection.execute("SELECT power_watts FROM power").fetchall() == [(2.0,)]
 
 
+def test_a_span_is_half_open_and_counts_for_rows_of_a_file_too(tmp_path: Path) -> None:
+    append(tmp_path, "power", *(meter_row(1, AT + n * SECOND, float(n)) for n in range(5)))
+    connection = connect(tmp_path, Span(since=AT + SECOND, until=AT + 3 * SECOND))
+    assert connection.execute("SELECT power_watts FROM power ORDER BY time").fetchall() == [(1.0,), (2.0,)]
+
+
 def test_caller_variables_are_not_tables(tmp_path: Path) -> None:
     secret = pa.table({"a": [1]})
     assert secret.num_rows == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +15,12 @@ import duckdb
 from schemas.errors import ConfigurationError
 from sinks.sql.connection import connect
 from sinks.sql.output import BINARY, WRITERS
+from sinks.sql.snapshot import Span
 from sinks.sql.statement import one_question
 from wattline.options import lake_option
 
 _ROWS = 10_000
+_TIMES = click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
 
 
 @click.command()
@@ -25,7 +28,11 @@ _ROWS = 10_000
 @lake_option
 @click.option("--format", "form", type=click.Choice(list(WRITERS)), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to stdout.")
-def command(query: str, lake: Path, form: str, output: Path | None) -> None:
+@click.option("--since", type=_TIMES, metavar="TIME", help="Leave out what was before, in UTC; files unread.")
+@click.option("--until", type=_TIMES, metavar="TIME", help="Leave out what was at or after this time, in UTC.")
+def command(  # noqa: PLR0917
+    query: str, lake: Path, form: str, output: Path | None, since: datetime | None, until: datetime | None
+) -> None:
     """Ask the lake: QUERY is one SELECT in DuckDB's SQL, or - to read it from stdin.
 
     Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, alerts, episodes, rejected;
@@ -33,7 +40,7 @@ def command(query: str, lake: Path, form: str, output: Path | None) -> None:
     """
     if form in BINARY and output is None and sys.stdout.isatty():
         raise click.UsageError(f"--format {form} is not for a terminal: add --output FILE or redirect stdout.")
-    connection = connect(lake)
+    connection = connect(lake, Span(since, until))
     with _refused_queries(connection):
         answer = connection.sql(one_question(connection, sys.stdin.read() if query == "-" else query))
         with _target(output) as out:
