@@ -2,8 +2,8 @@
 FROM python:3.12-slim
 
 WORKDIR /opt/wattline
-COPY requirements.lock .
-RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
+COPY requirements.lock scripts/install_packages.py ./
+RUN PIP_NO_CACHE_DIR=1 python install_packages.py python requirements.lock && rm install_packages.py
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
     && useradd --uid 10001 --home-dir /var/lib/wattline --create-home wattline

