@@ -58,7 +58,7 @@ def test_a_replay_says_what_it_found_and_ends_when_all_is_acknowledged(
     assert answer.stdout.splitlines()[-1].startswith(
         "acknowledged: 12 rows to telemetry.power.v1, 2 rows to telemetry.jobs.v1, in "
     )
-    assert f"{training}/power/r1/node_2.txt:6: no :::MLLOG in it; left out" in answer.stderr
+    assert f"replay: {training}/power/r1/node_2.txt:6: no :::MLLOG in it; left out" in answer.stderr
 
     registry = asyncio.run(read_registry(fresh_kafka.bootstrap))
     readings = decode(

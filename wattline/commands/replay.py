@@ -70,7 +70,7 @@ def command(
     """
     found = runs.find(sets, format_name)
     for sentence in report.complaints(found):
-        click.echo(sentence, err=True)
+        _say(sentence)
     if not found.runs:
         raise ConfigurationError("replay: none of the logs has a reading, nothing was sent")
     asyncio.run(_replay(found, load(facility) if facility else None, speed, bootstrap))
@@ -82,7 +82,7 @@ async def _replay(found: runs.Found, facility: Facility | None, speed: float | N
     before = await _in_force(bootstrap)
     if facility is None:
         facility = site.derive([*site.placed_before(before), *placed])
-        click.echo("each meter stands in a rack of its own: no log says which of them share one", err=True)
+        _say("each meter stands in a rack of its own: no log says which of them share one")
     if missing := {where.path for where in placed} - assign(facility).ids(SubjectKind.METER).keys():
         raise ConfigurationError(_missing(sorted(missing)))
     registry = await published.publish(bootstrap, facility, _effective_from(found))
@@ -93,7 +93,7 @@ async def _replay(found: runs.Found, facility: Facility | None, speed: float | N
     for sentence in report.findings(found, recording):
         click.echo(sentence)
     started = time.monotonic()
-    async with Producer(bootstrap) as producer:
+    async with Producer(bootstrap, alarm=_say) as producer:
         publisher = Publisher(producer, registry)
         await replay.replay(recording, publisher, f"{name}/replay", speed)
     sent = ", ".join(f"{rows:,} rows to {topic}" for topic, rows in publisher.acknowledged.items())
@@ -118,3 +118,7 @@ def _missing(paths: list[str]) -> str:
         f"replay: the facility lacks {len(paths)} of the recorded meters, {', '.join(paths[:3])}"
         f"{' …' if len(paths) > 3 else ''}: add them as [[meters]], or leave --facility out to have one derived"
     )
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"replay: {sentence}", err=True)
