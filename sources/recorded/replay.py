@@ -26,6 +26,7 @@ LONGEST_PAUSE_SECS = 60
 """A longer stretch without readings is passed over at once."""
 
 LONGEST_NAME = 100
+LONGEST_STATE = 64
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STATES = {"success": "completed", "aborted": "failed"}
 """MLPerf's words for how a job ended, as ours; others are passed on."""
@@ -115,7 +116,7 @@ def _job(run: Run, site: str) -> Job | None:
         job=f"{run.name[-LONGEST_NAME:]}@{started:%Y-%m-%dT%H:%M:%SZ}",
         site=site,
         workload="training" if run.format == "mllog" else None,
-        state=STATES.get(run.job.status or "", run.job.status),
+        state=STATES.get(run.job.status or "", (run.job.status or "")[:LONGEST_STATE] or None),
         started=started,
         ended=ended,
         measured=measured,

@@ -25,7 +25,7 @@ def findings(found: Found, recording: Recording) -> Iterator[str]:
     if recording.repeated:
         yield f"{_counted(recording.repeated, 'row')} share meter and time with another: of them the greater counts"
     if without := [run.name for run in found.runs if not any(meter.spans for meter in run.meters)]:
-        yield f"no job record for {', '.join(without)}: no log says from when to when its job ran"
+        yield f"no job record for {', '.join(without)}: no log beside says when its job ran, or not while it measured"
 
 
 def complaints(found: Found) -> Iterator[str]:

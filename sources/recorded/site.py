@@ -56,7 +56,8 @@ def placed_before(registry: Registry | None) -> list[PlacedMeter]:
     """Return the meters of earlier replays: they stay, so that what was replayed keeps its place."""
     if registry is None:
         return []
-    meters = registry.meters.filter(pl.col("path").str.starts_with(f"{SITE}/"))
+    ours = pl.col("path").str.contains(rf"^{SITE}(?:/[^/]+){{3,4}}/meter$") & pl.col("level").is_in(list(LEVELS))
+    meters = registry.meters.filter(ours)
     return [
         PlacedMeter(row["path"], row["path"].rpartition("/")[0], MeterLevel(row["level"]), row["interval_seconds"])
         for row in meters.iter_rows(named=True)
