@@ -23,7 +23,8 @@ from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
 
 LONG_AGO = -(1 << 60)
-"""Before every time, and far enough from the end of int64 to add and subtract holds."""
+FAR_AHEAD = 1 << 60
+"""Before and after every time, and far enough from the ends of int64 to add and subtract holds."""
 
 WAITING: dict[str, pl.DataType | type[pl.DataType]] = {
     "input": pl.Int64,
@@ -42,12 +43,14 @@ WAITING: dict[str, pl.DataType | type[pl.DataType]] = {
 class ReadingState:
     """Hold what was read, per partition, input and gauge; times are UTC µs, LONG_AGO where nothing was.
 
-    `watermark` by partition · per input: `heard` the newest time, `partition` (−1 = never heard), `hold`,
-    `mark` the partition's watermark when heard, `shown_*` the reading that counts · per gauge: `newest`
-    time heard, `told_at` and `told_value` of the last evaluation · `waiting` (WAITING).
+    By partition: `watermark`, and `is_open` while it is idle without a clock. By input: `heard` the newest
+    time, `partition` (−1 = never heard), `hold`, `mark` the partition's watermark when heard, and `shown_…`
+    the reading that counts. By gauge: `newest` time heard, `told_at` and `told_value` of the last evaluation.
+    And the readings `waiting` (WAITING).
     """
 
     watermark: Ints
+    is_open: Bools
     heard: Ints
     partition: Ints
     hold: Ints
@@ -90,6 +93,7 @@ def nothing_read(gauges: Gauges, partitions: int) -> ReadingState:
     never = np.full(inputs, LONG_AGO)
     return ReadingState(
         watermark=np.full(partitions, LONG_AGO),
+        is_open=np.zeros(partitions, dtype=bool),
         heard=never,
         partition=np.full(inputs, -1),
         hold=gauges.hold.copy(),
@@ -111,29 +115,39 @@ def read(gauges: Gauges, state: ReadingState, readings: pl.DataFrame) -> tuple[R
     `readings`: METER's columns with `_partition` and `_offset`. A reading that is not newer than its
     meter's newest changes nothing, so duplicates do not.
     """
-    state, least = state.copy(), int(state.watermark.min(initial=1 << 60))
+    state, least = state.copy(), int(_reached(state)[-1])
     fresh = _accept(gauges, state, _arrivals(gauges, state, readings), least)
     return _evaluate(gauges, state, pl.concat([state.waiting, fresh]))
 
 
-def pass_by(gauges: Gauges, state: ReadingState, partition: int, reached: int) -> tuple[ReadingState, Evaluations]:
-    """Note that an idle partition was told to have passed the event time `reached`."""
+def pass_by(
+    gauges: Gauges, state: ReadingState, partition: int, reached: int | None
+) -> tuple[ReadingState, Evaluations]:
+    """Note that an idle partition was told to have passed the event time `reached`; None = it is open.
+
+    An open partition holds nothing up until its next reading, and its watermark stays.
+    """
     state = state.copy()
-    state.watermark[partition] = max(state.watermark[partition], reached)
+    if reached is None:
+        state.is_open[partition] = True
+    else:
+        state.watermark[partition] = max(state.watermark[partition], reached)
     return _evaluate(gauges, state, state.waiting)
 
 
 def silent_for(gauges: Gauges, state: ReadingState) -> Ints:
     """Return, per gauge, for how many µs its logs have gone on since it was last heard; 0 where never heard."""
-    reached = _reached(state)[state.partition]
-    since = np.where(state.heard == LONG_AGO, reached, np.maximum(state.mark, state.heard))
-    gone: Ints = np.maximum(reached - since, 0)
-    return _least(gauges, gone)
+    reached = np.append(state.watermark, LONG_AGO)[state.partition]
+    gone = np.maximum(reached - np.maximum(state.mark, state.heard), 0)
+    least = _least(gauges, np.where(state.heard == LONG_AGO, FAR_AHEAD, gone))
+    silent: Ints = np.where(least == FAR_AHEAD, 0, least)
+    return silent
 
 
 def _reached(state: ReadingState) -> Ints:
-    """Return the watermarks, and last, where index −1 finds it, the least of all."""
-    return np.append(state.watermark, state.watermark.min(initial=1 << 60))
+    """Return the watermarks, FAR_AHEAD where open, and last, where index −1 finds it, the least of all."""
+    reached = np.where(state.is_open, FAR_AHEAD, state.watermark)
+    return np.append(reached, reached.min(initial=FAR_AHEAD))
 
 
 class _Arrivals(NamedTuple):
@@ -179,6 +193,7 @@ def _marks(state: ReadingState, time: Ints, partition: Ints) -> Ints:
         rows = np.flatnonzero(partition == each)
         reached = np.maximum.accumulate(np.r_[state.watermark[each], time[rows]])
         mark[rows], state.watermark[each] = reached[:-1], reached[-1]
+        state.is_open[each] = False
     return mark
 
 
@@ -247,7 +262,7 @@ def _passed(gauges: Gauges, state: ReadingState) -> Ints:
     own = state.newest[gauges.gauge]
     reached = np.where(_shares_partition(gauges, state)[gauges.gauge], own, _reached(state)[state.partition])
     passed = np.maximum(state.heard, reached - state.hold)
-    passed[gauges.metric[gauges.gauge] == AMPS] = 1 << 60
+    passed[gauges.metric[gauges.gauge] == AMPS] = FAR_AHEAD
     return _least(gauges, passed)
 
 

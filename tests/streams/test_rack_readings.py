@@ -160,6 +160,16 @@ def test_an_idle_partition_passes_by_its_note() -> None:
     assert listed([told]) == {0: [(3.0, 91.0, True), (4.0, 52.0, False)]}
 
 
+def test_an_open_partition_holds_nothing_up_until_its_next_reading() -> None:
+    state, _ = read(gauges(), nothing_read(gauges(), 2), frame(rows_of(1, 0, [(2, 0, 40.0)])))
+    state, _ = one_drain([(1, 0, 50.0), (1, 100, 51.0)], state)
+    state, told = pass_by(gauges(), state, 1, None)
+    assert listed([told]) == {0: [(100.0, 51.0, False)]}
+    state, told = read(gauges(), state, frame(rows_of(1, 1, [(2, 101, 41.0)])))
+    state, told = one_drain([(1, 101, 50.0), (1, 102, 50.0)], state)
+    assert listed([told]) == {0: [(101.0, 91.0, True)]}
+
+
 def test_a_suspect_reading_may_prove_a_breach_but_never_that_all_is_well() -> None:
     rows = rows_of(1, 0, [(6, 0, 5.0)])
     rows[0]["quality"] = 1

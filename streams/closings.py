@@ -1,0 +1,186 @@
+"""Which seconds of the sites are closed, from the log of partials alone.
+
+A second is closed when every stream (a partition of a telemetry topic) has closed it, by a closing or by
+an idle note; of what a stream says of a second the first in the log wins and is what alerts are judged
+by. All that comes later about it is a revision: it changes windows. An idle note without a clock leaves
+its stream open: it bounds nothing until its next closing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.partial import OPEN_END, PARTIAL, Envelope
+from streams.minutes import MINUTE
+from streams.sums import SECOND
+
+Stream = tuple[str, int]
+NOTHING = -(1 << 60)
+HORIZON = 15 * SECOND
+"""How long after its closing a second is kept for revisions; readings are late for good after 10 s."""
+
+ROWS = PARTIAL.polars | {"stream": pl.Int64}
+
+
+class Bound(NamedTuple):
+    """Say how far a stream is closed: by its log, by idle notes, and whether it is open; UTC µs."""
+
+    closed: int = NOTHING
+    told: int = NOTHING
+    is_open: bool = False
+
+    @property
+    def end(self) -> int:
+        """Return the end of the seconds that this stream holds up no longer."""
+        return OPEN_END if self.is_open else max(self.closed, self.told)
+
+
+class Closed(NamedTuple):
+    """Hold the seconds `[first_second, end_second)` of all sites, closed together; rows by second and stream.
+
+    `rows`: PARTIAL's columns and `stream`; a second without rows is one in which no source said anything.
+    `missing`: the streams that closed by an idle note.
+    """
+
+    first_second: int
+    end_second: int
+    rows: pl.DataFrame
+    missing: tuple[Stream, ...]
+
+
+class Resume(NamedTuple):
+    """Say from where the log must be read again so that no kept second lacks a row."""
+
+    offset: int
+    kept_from: int
+    bounds: dict[Stream, Bound]
+
+
+class _Entry(NamedTuple):
+    offset: int
+    stream: Stream
+    before: Bound
+    newest: int
+
+
+class Closings:
+    """Keep what streams said of seconds. `streams` are all that there are; nobody else changes the state.
+
+    `evaluated` is the end of the seconds that are closed for all; given at the start, what lies before it is
+    not kept.
+    """
+
+    def __init__(self, streams: Iterable[Stream], *, bounds: Mapping[Stream, Bound] = {}, evaluated: int = NOTHING):
+        self._number = {stream: number for number, stream in enumerate(sorted(streams))}
+        self._bounds = {stream: bounds.get(stream, Bound()) for stream in self._number}
+        self._first: dict[int, list[pl.DataFrame]] = {}
+        self._later: dict[int, list[pl.DataFrame]] = {}
+        self._revised: set[int] = set()
+        self._entries: deque[_Entry] = deque()
+        self._next_offset = 0
+        self._floor = self.evaluated = evaluated
+        self.too_late = 0
+
+    @property
+    def kept_from(self) -> int:
+        """Return the start of the oldest second that is kept: that of the oldest minute still open to revisions."""
+        if self.evaluated == NOTHING:
+            return NOTHING
+        return max(self._floor, (self.evaluated - HORIZON) // MINUTE * MINUTE)
+
+    def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
+        """Take one message of `windows.rack.v1` in log order; a stream that is not ours is passed over."""
+        stream = (envelope.topic, envelope.partition)
+        if stream not in self._number:
+            return
+        bound = self._bounds[stream]
+        numbered = rows.with_columns(stream=pl.lit(self._number[stream], pl.Int64))
+        newest = self._keep(envelope, bound, numbered)
+        self._bounds[stream] = _moved(bound, envelope)
+        self._entries.append(_Entry(offset, stream, bound, newest))
+        self._next_offset = offset + 1
+
+    def close(self) -> Closed | None:
+        """Return the seconds that have become closed since the last call, None where there are none."""
+        end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
+        if end == OPEN_END:
+            end = max(self._first, default=NOTHING - SECOND) + SECOND
+        if end <= self.evaluated:
+            return None
+        seconds = sorted(second for second in self._first if self.evaluated <= second < end)
+        begin = self.evaluated if self.evaluated != NOTHING else (seconds[0] if seconds else end)
+        missing = tuple(stream for stream, bound in self._bounds.items() if bound.is_open or bound.told > bound.closed)
+        closed = Closed(begin, end, _joined(frame for second in seconds for frame in self._first[second]), missing)
+        self.evaluated = end
+        self._revised.update(self._later.keys() & set(seconds))
+        self._forget()
+        return closed
+
+    def revised(self) -> pl.DataFrame:
+        """Return all rows, the newest of each source, of the closed seconds that were revised since the last call."""
+        seconds = sorted(second for second in self._revised if second < self.evaluated)
+        self._revised.clear()
+        rows = _joined(
+            frame for second in seconds for frame in [*self._first.get(second, ()), *self._later.get(second, ())]
+        )
+        key = ["second", "stream", "subject_kind", "subject"]
+        return rows.unique(key, keep="last", maintain_order=True)
+
+    def resume(self) -> Resume:
+        """Return where to read again after a restart, with the bounds as they were there."""
+        while self._entries and self._entries[0].newest < self.kept_from:
+            self._entries.popleft()
+        bounds = dict(self._bounds)
+        for entry in reversed(self._entries):
+            bounds[entry.stream] = entry.before
+        offset = self._entries[0].offset if self._entries else self._next_offset
+        return Resume(offset, self.kept_from, bounds)
+
+    def _keep(self, envelope: Envelope, bound: Bound, rows: pl.DataFrame) -> int:
+        """Put rows where they belong; return the newest second among those that were put anywhere."""
+        newest = NOTHING
+        for second, frame in _by_second(rows):
+            if envelope.kind != "revision" and second < bound.closed:
+                continue  # a restarted worker says again what it has said
+            if second < self.kept_from:
+                self.too_late += len(frame)
+                continue
+            newest = max(newest, second)
+            is_first = envelope.kind != "revision" and second >= max(self.evaluated, bound.told)
+            (self._first if is_first else self._later).setdefault(second, []).append(frame)
+            if not is_first and second < self.evaluated:
+                self._revised.add(second)
+        return newest
+
+    def _forget(self) -> None:
+        for kept in (self._first, self._later):
+            for second in [second for second in kept if second < self.kept_from]:
+                del kept[second]
+
+
+def _moved(bound: Bound, envelope: Envelope) -> Bound:
+    if envelope.kind == "revision":
+        return bound
+    if envelope.kind == "closing":
+        return Bound(max(bound.closed, envelope.end_second), bound.told, False)
+    if envelope.end_second >= OPEN_END:
+        return bound._replace(is_open=True)
+    return bound._replace(told=max(bound.told, envelope.end_second))
+
+
+def _by_second(rows: pl.DataFrame) -> Iterable[tuple[int, pl.DataFrame]]:
+    if rows.is_empty():
+        return []
+    seconds = rows["second"].cast(pl.Int64)
+    if seconds.n_unique() == 1:
+        return [(int(seconds[0]), rows)]
+    parts = rows.with_columns(_second=seconds).partition_by("_second", maintain_order=True, include_key=True)
+    return [(int(part["_second"][0]), part.drop("_second")) for part in parts]
+
+
+def _joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=ROWS), *frames])

@@ -1,0 +1,110 @@
+"""Transitions told as alerts: the columns of what happened turned into events with words, cause and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from schemas.alert import Alert, Cause, Evidence, alert_id, moment
+from schemas.subject import SubjectKind
+from streams.alert_state import NEVER, TO_RESOLVED, TO_STALE, TRANSITIONS, Transitions
+from streams.condition import Floats, Ints
+from streams.rack_readings import LONG_AGO
+from streams.watch import Watch
+from streams.wording import Unit, breach_words, resolved_words, stale_words
+
+Causes = Callable[[int, int, str, int], tuple[Cause, ...]]
+"""Given a subject's kind, id and path and a time in UTC µs, return the jobs on it."""
+
+_BASIS: dict[int, Literal["measured", "derived", "estimate"]] = {1: "measured", 2: "derived", 3: "estimate"}
+
+
+class Facts(NamedTuple):
+    """Hold what was known at each evaluation; `earlier_at` LONG_AGO where there was no evaluation before.
+
+    `basis`: 1 measured, 2 derived, 3 estimate.
+    """
+
+    value: Floats
+    expected: Ints
+    reporting: Ints
+    basis: Ints
+    earlier_at: Ints
+    earlier_value: Floats
+
+    def pick(self, chosen: Ints) -> Facts:
+        """Return the facts that an index chooses."""
+        return Facts._make(column[chosen] for column in self)
+
+
+def alerts_of(watch: Watch, happened: Transitions, facts: Facts, causes: Causes) -> list[Alert]:
+    """Return one alert event a transition, in order; `facts` by the transitions' `where`."""
+    return [_alert(watch, _Told(*each), facts, causes) for each in _rows(happened)]
+
+
+class _Told(NamedTuple):
+    row: int
+    code: int
+    at: int
+    start: int
+    fired: int
+    where: int
+
+
+def _rows(happened: Transitions) -> Iterator[tuple[int, ...]]:
+    return zip(*(column.tolist() for column in happened), strict=True)
+
+
+def _alert(watch: Watch, told: _Told, facts: Facts, causes: Causes) -> Alert:
+    row = watch.table.row(told.row, named=True)
+    rule, path = watch.rules[row["rule"]], row["path"]
+    known = told.where >= 0
+    value = float(facts.value[told.where]) if known else None
+    unit: Unit = "A" if row["metric"] == "current_amps" else "W"
+    begins = told.code < TO_STALE
+    return Alert(
+        id=alert_id(rule.id, path, told.start),
+        transition=TRANSITIONS[told.code],  # type: ignore[arg-type]
+        rule=rule.id,
+        rule_version=watch.versions[row["rule"]],
+        site=row["site"],
+        subject_kind=SubjectKind(row["subject_kind"]).name.lower(),
+        subject=path,
+        severity=rule.severity,
+        start=moment(told.start),
+        at=moment(told.at),
+        fired=None if told.fired == NEVER else moment(told.fired),
+        value=value,
+        limit=row["limit"],
+        threshold=row["threshold"],
+        unit=unit,
+        basis=_BASIS.get(int(facts.basis[told.where])) if known else None,
+        expected=int(facts.expected[told.where]) if known else None,
+        reporting=int(facts.reporting[told.where]) if known else None,
+        summary=_words(watch, told, value, unit),
+        evidence=_evidence(told, facts) if known else (),
+        cause=causes(row["subject_kind"], row["subject"], path, told.start) if begins else (),
+    )
+
+
+def _words(watch: Watch, told: _Told, value: float | None, unit: Unit) -> str:
+    row = watch.table.row(told.row, named=True)
+    rule, path = watch.rules[row["rule"]], row["path"]
+    fires = told.fired != NEVER
+    if told.code == TO_STALE or (told.code == TO_RESOLVED and value is None and not fires):
+        return stale_words(path, moment(told.at), fires)
+    if told.code == TO_RESOLVED:
+        return resolved_words(path, value=value, unit=unit, seconds=(told.at - told.start) / 1e6, has_fired=fires)
+    since, threshold = moment(told.start), row["threshold"]
+    return breach_words(rule, path, value=value, limit=row["limit"], threshold=threshold, unit=unit, since=since)
+
+
+def _evidence(told: _Told, facts: Facts) -> tuple[Evidence, ...]:
+    now = Evidence(moment(told.at), float(facts.value[told.where]))
+    earlier = int(facts.earlier_at[told.where])
+    if earlier == LONG_AGO:
+        return (now,)
+    value = float(facts.earlier_value[told.where])
+    return Evidence(moment(earlier), None if np.isnan(value) else value), now

@@ -1,0 +1,119 @@
+"""What is watched: the rules in force resolved on the facility, as columns that the evaluator indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from schemas.rules import Rule, resolve
+from schemas.subject import SubjectKind
+from streams.alert_state import A_BREACH, OK, UNKNOWN, Timing
+from streams.condition import Bools, Floats, Ints
+from streams.gauge import METRICS, Gauges, gauges_of
+from streams.members import Lists, Members, members_of
+
+if TYPE_CHECKING:
+    from schemas.registry import Registry
+
+_NO_DATA = {"unknown": UNKNOWN, "breach": A_BREACH, "ok": OK}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Hold one version of rules and facility; a rule row is one rule on one subject, by its index in `table`.
+
+    `table`: schemas.rules.RESOLVED with `path` and `site` of the subject · `gauge` of each rule row that
+    reads readings, `subject` (index in `members.subjects`) of each that reads partials, else −1 ·
+    `rows_of_gauge` the rule rows of each gauge.
+    """
+
+    registry: Registry
+    rules: tuple[Rule, ...]
+    versions: tuple[str, ...]
+    table: pl.DataFrame
+    gauges: Gauges
+    members: Members
+    timing: Timing
+    threshold: Floats
+    clear: Floats
+    is_below: Bools
+    gauge: Ints
+    subject: Ints
+    rows_of_gauge: Lists
+
+    @property
+    def keys(self) -> list[tuple[str, int, int]]:
+        """Return (rule id, subject kind, subject) of each rule row: what a snapshot knows it by."""
+        columns = self.table.select("rule", "subject_kind", "subject").iter_rows()
+        return [(self.rules[rule].id, kind, subject) for rule, kind, subject in columns]
+
+
+def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
+    """Return what `rules` watch in `registry`."""
+    key = ["subject_kind", "subject"]
+    table = resolve(rules, registry).join(_paths(registry), on=key, how="left", maintain_order="left")
+    table = table.with_row_index("row")
+    gauges, members = gauges_of(table, registry), members_of(registry)
+    gauge = _index(
+        table.filter(pl.col("input") == "reading").select("row", *key, _metric()),
+        gauges.subjects.rename({"gauge": "index"}),
+        len(table),
+    )
+    subject = _index(
+        table.filter(pl.col("input") == "partial").select("row", *key),
+        members.subjects.select(*key).with_row_index("index"),
+        len(table),
+    )
+    reading_rows = np.flatnonzero(gauge >= 0)
+    return Watch(
+        registry=registry,
+        rules=tuple(rules),
+        versions=tuple(rule_version(rule) for rule in rules),
+        table=table,
+        gauges=gauges,
+        members=members,
+        timing=_timing(table),
+        threshold=table["threshold"].to_numpy(),
+        clear=table["clear"].to_numpy(),
+        is_below=(table["fires"] == "below").to_numpy(),
+        gauge=gauge,
+        subject=subject,
+        rows_of_gauge=Lists.grouped(gauge[reading_rows], reading_rows),
+    )
+
+
+def rule_version(rule: Rule) -> str:
+    """Return a short hash of all that a rule says: another version is another rule under the same id."""
+    return blake2b(rule.model_dump_json().encode(), digest_size=4).hexdigest()
+
+
+def _metric() -> pl.Expr:
+    return pl.col("metric").replace_strict(METRICS, return_dtype=pl.Int64)
+
+
+def _paths(registry: Registry) -> pl.DataFrame:
+    """Return frame (subject_kind, subject, path, site): the site as its path."""
+    frames = [frame.select("kind", "id", "path", "site") for frame in (registry.places, registry.power)]
+    sites = registry.paths(SubjectKind.SITE).select(site="id", site_path="path")
+    known = pl.concat(frames, how="vertical_relaxed").unique(["kind", "id"]).join(sites, on="site", how="left")
+    return known.select(subject_kind="kind", subject="id", path="path", site="site_path")
+
+
+def _index(rows: pl.DataFrame, known: pl.DataFrame, count: int) -> Ints:
+    """Return, per rule row, the index of `known` that its key names, −1 where none does."""
+    keys = [name for name in rows.columns if name != "row"]
+    whole = [pl.col(name).cast(pl.Int64) for name in keys]
+    found = rows.with_columns(whole).join(known.with_columns(whole).select(*keys, "index"), on=keys)
+    index = np.full(count, -1)
+    index[found["row"].to_numpy()] = found["index"].cast(pl.Int64).to_numpy()
+    return index
+
+
+def _timing(table: pl.DataFrame) -> Timing:
+    hold, keep, silence = (table[name].to_numpy() for name in ("for_us", "keep_us", "no_data_after_us"))
+    return Timing(hold, keep, silence, table["no_data"].replace_strict(_NO_DATA, return_dtype=pl.Int8).to_numpy())
