@@ -74,23 +74,28 @@ class Closings:
     not kept.
     """
 
-    def __init__(self, streams: Iterable[Stream], *, bounds: Mapping[Stream, Bound] = {}, evaluated: int = NOTHING):
+    def __init__(
+        self,
+        streams: Iterable[Stream],
+        *,
+        bounds: Mapping[Stream, Bound] = {},
+        evaluated: int = NOTHING,
+        next_offset: int = 0,
+    ) -> None:
         self._number = {stream: number for number, stream in enumerate(sorted(streams))}
         self._bounds = {stream: bounds.get(stream, Bound()) for stream in self._number}
         self._first: dict[int, list[pl.DataFrame]] = {}
         self._later: dict[int, list[pl.DataFrame]] = {}
         self._revised: set[int] = set()
         self._entries: deque[_Entry] = deque()
-        self._next_offset = 0
-        self._floor = self.evaluated = evaluated
+        self._next_offset = next_offset
+        self._floor = self.evaluated = self._reached = evaluated
         self.too_late = 0
 
     @property
     def kept_from(self) -> int:
         """Return the start of the oldest second that is kept: that of the oldest minute still open to revisions."""
-        if self.evaluated == NOTHING:
-            return NOTHING
-        return max(self._floor, (self.evaluated - HORIZON) // MINUTE * MINUTE)
+        return self._kept_at(self.evaluated)
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order; a stream that is not ours is passed over."""
@@ -101,14 +106,13 @@ class Closings:
         numbered = rows.with_columns(stream=pl.lit(self._number[stream], pl.Int64))
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
+        self._reached = max(self._reached, self._end())
         self._entries.append(_Entry(offset, stream, bound, newest))
         self._next_offset = offset + 1
 
     def close(self) -> Closed | None:
         """Return the seconds that have become closed since the last call, None where there are none."""
-        end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
-        if end == OPEN_END:
-            end = max(self._first, default=NOTHING - SECOND) + SECOND
+        end = self._reached
         if end <= self.evaluated:
             return None
         seconds = sorted(second for second in self._first if self.evaluated <= second < end)
@@ -117,16 +121,19 @@ class Closings:
         closed = Closed(begin, end, _joined(frame for second in seconds for frame in self._first[second]), missing)
         self.evaluated = end
         self._revised.update(self._later.keys() & set(seconds))
-        self._forget()
         return closed
 
     def revised(self) -> pl.DataFrame:
-        """Return all rows, the newest of each source, of the closed seconds that were revised since the last call."""
+        """Return all rows, the newest of each source, of the closed seconds that were revised since the last call.
+
+        Called after `close`; then what can be revised no more is forgotten.
+        """
         seconds = sorted(second for second in self._revised if second < self.evaluated)
         self._revised.clear()
         rows = _joined(
             frame for second in seconds for frame in [*self._first.get(second, ()), *self._later.get(second, ())]
         )
+        self._forget()
         key = ["second", "stream", "subject_kind", "subject"]
         return rows.unique(key, keep="last", maintain_order=True)
 
@@ -142,19 +149,27 @@ class Closings:
 
     def _keep(self, envelope: Envelope, bound: Bound, rows: pl.DataFrame) -> int:
         """Put rows where they belong; return the newest second among those that were put anywhere."""
-        newest = NOTHING
+        # What is late is judged at the message's place in the log, so that drains change nothing.
+        newest, kept_from = NOTHING, self._kept_at(self._reached)
         for second, frame in _by_second(rows):
             if envelope.kind != "revision" and second < bound.closed:
                 continue  # a restarted worker says again what it has said
-            if second < self.kept_from:
+            if second < kept_from:
                 self.too_late += len(frame)
                 continue
             newest = max(newest, second)
-            is_first = envelope.kind != "revision" and second >= max(self.evaluated, bound.told)
+            is_first = envelope.kind != "revision" and second >= max(self._reached, bound.told)
             (self._first if is_first else self._later).setdefault(second, []).append(frame)
             if not is_first and second < self.evaluated:
                 self._revised.add(second)
         return newest
+
+    def _end(self) -> int:
+        end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
+        return end if end < OPEN_END else max(self._first, default=NOTHING) + SECOND
+
+    def _kept_at(self, evaluated: int) -> int:
+        return NOTHING if evaluated == NOTHING else max(self._floor, (evaluated - HORIZON) // MINUTE * MINUTE)
 
     def _forget(self) -> None:
         for kept in (self._first, self._later):

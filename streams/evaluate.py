@@ -56,7 +56,7 @@ class Output(NamedTuple):
     windows: list[SiteWindows]
 
 
-class _Note(NamedTuple):
+class IdleNote(NamedTuple):
     """Say that a power partition was idle at a place of its log."""
 
     offset: int
@@ -80,7 +80,7 @@ class Evaluator:
         self.jobs = RunningJobs()
         self.next_offsets: dict[int, int] = {}
         self.told_through = NOTHING
-        self._notes: dict[int, _Note] = {}
+        self.notes: dict[int, IdleNote] = {}
         self._blocks: dict[int, Block] = {}
 
     def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
@@ -100,7 +100,7 @@ class Evaluator:
         self.closings.take(offset, envelope, rows)
         if envelope.kind == "idle" and envelope.topic == POWER_TOPIC:
             reached = None if envelope.end_second >= OPEN_END else envelope.end_second
-            self._notes[envelope.partition] = _Note(envelope.to_offset, reached)
+            self.notes[envelope.partition] = IdleNote(envelope.to_offset, reached)
 
     def close(self) -> Output:
         """Close what can be closed; return what sum rules tell, and the windows of what closed or was revised."""
@@ -131,9 +131,9 @@ class Evaluator:
     def _pass_idle(self) -> list[Alert]:
         """Apply the idle notes whose place in the log has been read: before it, readings are yet to come."""
         alerts: list[Alert] = []
-        for partition, note in sorted(self._notes.items()):
+        for partition, note in sorted(self.notes.items()):
             if self.next_offsets.get(partition, 0) >= note.offset:
-                del self._notes[partition]
+                del self.notes[partition]
                 if partition < len(self.readings.watermark):
                     self.readings, evaluations = pass_by(self.watch.gauges, self.readings, partition, note.reached)
                     alerts += self._judge_readings(evaluations)

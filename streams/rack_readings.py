@@ -7,7 +7,8 @@ by the hold, so that it is silent. What comes in after its input was passed is l
 on and changes nothing before. All this depends on the order within each partition only.
 
 How far a log has gone is judged by the gauge's own inputs where they share a partition (one meter with
-a wrong clock must not silence its neighbours), else by the partition's watermark; for an input never
+a wrong clock must not silence its neighbours) and, once all of them are silent, by how much further the
+partition has gone since; where they do not share one, by the partitions' watermarks; for an input never
 heard, by the watermark of all partitions.
 """
 
@@ -23,6 +24,9 @@ from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
 
 LONG_AGO = -(1 << 60)
+PATIENCE = 10 * SECOND
+"""How far a log goes on after the last reading of a gauge before what waits is evaluated without the others."""
+
 FAR_AHEAD = 1 << 60
 """Before and after every time, and far enough from the ends of int64 to add and subtract holds."""
 
@@ -136,11 +140,15 @@ def pass_by(
 
 
 def silent_for(gauges: Gauges, state: ReadingState) -> Ints:
-    """Return, per gauge, for how many µs its logs have gone on since it was last heard; 0 where never heard."""
+    """Return, per gauge, for how many µs its logs have gone on since it was last heard.
+
+    0 where it was never heard, or where readings of it wait to be evaluated.
+    """
     reached = np.append(state.watermark, LONG_AGO)[state.partition]
     gone = np.maximum(reached - np.maximum(state.mark, state.heard), 0)
     least = _least(gauges, np.where(state.heard == LONG_AGO, FAR_AHEAD, gone))
     silent: Ints = np.where(least == FAR_AHEAD, 0, least)
+    silent[gauges.gauge[state.waiting["input"].to_numpy()]] = 0
     return silent
 
 
@@ -226,15 +234,29 @@ def _when_it_counts(
 
     is_first = before == LONG_AGO
     mark = np.minimum(rows.mark, least) if len(state.watermark) > 1 else rows.mark
-    reached = np.where(is_first, mark, np.where(_shares_by_then(gauges, state, rows, is_first), newest, rows.mark))
     hold = state.hold[rows.input]
     again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
     hold[again] = rows.hold[again - 1]
-    passed = np.where(gauges.inputs[gauge] == 1, before, np.maximum(before, reached - hold))
+    shares = _shares_by_then(gauges, state, rows, is_first)
+    gone_on = rows.mark - _marks_before(gauges, state, rows, order) > hold + PATIENCE
+    own = np.where(gone_on, newest, newest - hold)
+    reached = np.where(is_first, mark - hold, np.where(shares, own, rows.mark - hold))
+    passed = np.where(gauges.inputs[gauge] == 1, before, np.maximum(before, reached))
     is_late = rows.time <= passed
     is_worst = gauges.metric[gauge] == AMPS
     counts_from = np.where(is_worst, np.maximum(rows.time, newest), np.where(is_late, passed + 1, rows.time))
     return counts_from, is_worst | ~is_late
+
+
+def _marks_before(gauges: Gauges, state: ReadingState, rows: _Arrivals, order: Ints) -> Ints:
+    """Return how far the log had gone when the gauge of each reading was heard before it; `order` is (gauge, nth)."""
+    gauge = gauges.gauge[rows.input][order]
+    begins = np.append(True, gauge[1:] != gauge[:-1])[: len(gauge)]
+    heard = -_least(gauges, -state.mark)[gauge]
+    before = np.append(LONG_AGO, np.maximum(rows.mark, rows.time)[order][:-1])[: len(gauge)]
+    marks = np.empty_like(heard)
+    marks[order] = np.where(begins, heard, before)
+    return marks
 
 
 def _shares_by_then(gauges: Gauges, state: ReadingState, rows: _Arrivals, is_first: Bools) -> Bools:
@@ -259,9 +281,11 @@ def _shares_partition(gauges: Gauges, state: ReadingState) -> Bools:
 
 def _passed(gauges: Gauges, state: ReadingState) -> Ints:
     """Return, per gauge, the time up to which no reading that is not late can come any more."""
-    own = state.newest[gauges.gauge]
-    reached = np.where(_shares_partition(gauges, state)[gauges.gauge], own, _reached(state)[state.partition])
-    passed = np.maximum(state.heard, reached - state.hold)
+    gauge, newest = gauges.gauge, state.newest[gauges.gauge]
+    reached = _reached(state)[state.partition]
+    gone_on = reached + _least(gauges, -state.mark)[gauge] > state.hold + PATIENCE
+    own = np.where(gone_on, newest, newest - state.hold)
+    passed = np.maximum(state.heard, np.where(_shares_partition(gauges, state)[gauge], own, reached - state.hold))
     passed[gauges.metric[gauges.gauge] == AMPS] = FAR_AHEAD
     return _least(gauges, passed)
 
@@ -317,6 +341,8 @@ def _values(gauges: Gauges, state: ReadingState, rows: pl.DataFrame, gauge: Ints
         value = np.where(counts, np.where(is_worst, np.maximum(value, shown.value), value + shown.value), value)
         reporting += counts
         silent |= exists & ~(counts & shown.is_good)
+    # A sum of floats is off by 10⁻¹¹ W and would fire at its limit: to the µW it is exact. One reading stays as sent.
+    value = np.where(gauges.inputs[which] > 1, np.round(value, 6), value)
     expected = np.where(is_worst, reporting, gauges.inputs[which])
     nowhere = np.full(len(ends), LONG_AGO)
     return Evaluations(

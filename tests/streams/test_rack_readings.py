@@ -66,18 +66,21 @@ def plainly(logs: dict[int, list[Reading]], meters: list[int]) -> list[tuple[flo
     triggers, shares = set(), len({PARTITION_OF[meter] for meter in meters}) == 1
     reached = {}
     for partition, log in logs.items():
-        newest = -999.0
+        newest = watermark = mark = -999.0
         for meter, time, watts in log:
             mine = meter in meters
-            passed = max(heard[meter], newest - HOLD) if mine else 0.0
+            has_gone_on = shares and watermark - mark > HOLD + 10 and mark > -999
+            passed = max(heard[meter], newest if has_gone_on else newest - HOLD) if mine else 0.0
+            watermark = max(watermark, time)
             if mine and time > heard[meter]:
-                heard[meter] = time
+                heard[meter], mark = time, watermark
                 counting[meter].append((time if time > passed else passed + 1e-6, time, watts))
                 if time > passed:
                     triggers.add(time)
             if mine or not shares:
                 newest = max(newest, time)
-        reached[partition] = newest
+        has_gone_on = shares and watermark - mark > HOLD + 10 and mark > -999
+        reached[partition] = newest + HOLD if has_gone_on else newest
     end = min(max(heard[meter], reached[PARTITION_OF[meter]] - HOLD) for meter in meters)
     if len(meters) == 1:
         end = heard[meters[0]]
@@ -91,7 +94,7 @@ def plainly(logs: dict[int, list[Reading]], meters: list[int]) -> list[tuple[flo
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+        st.sampled_from([0.0, 0.5, 1.0, 4.0, 15.0]),
         st.sampled_from([0.0, 0.0, 1.0, 5.0]),
         st.integers(0, 5),
         st.integers(0, 9),

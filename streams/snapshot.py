@@ -1,0 +1,211 @@
+"""The evaluator's snapshot: one message on `alerts.state.v1`, key = slot, from which a restart goes on.
+
+It holds positions and state as they were together, after what they led to was acknowledged: an older
+snapshot only means that more is read again, and what is told again has the same ids and transitions.
+Machines, inputs and gauges are known by rule, subject and meter, so a snapshot outlives a change of
+rules or facility. Arrays travel as their little-endian bytes inside msgpack inside zlib.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from schemas.errors import DataLossError
+from streams.alert_state import State, at_rest
+from streams.closings import Bound, Closings, Stream
+from streams.condition import Ints
+from streams.evaluate import Evaluator, IdleNote
+from streams.gauge import KEYS, Gauges
+from streams.rack_readings import WAITING, ReadingState, nothing_read
+from streams.watch import Watch
+
+VERSION = 1
+TOPIC = "alerts.state.v1"
+MOST_DECODED_BYTES = 256_000_000
+
+_INPUT_COLUMNS = ("heard", "partition", "hold", "mark", "shown_at", "shown_value", "shown_good", "shown_hold")
+_GAUGE_COLUMNS = ("newest", "told_at", "told_value")
+_MACHINE_COLUMNS = ("phase", "is_stale", "start", "fired", "kept", "seen")
+
+
+class Columns(msgspec.Struct, frozen=True, array_like=True):
+    """Carry rows as columns: their keys, and each column as (dtype, bytes)."""
+
+    keys: list[list[int]]
+    columns: dict[str, tuple[str, bytes]]
+
+
+class Machine(msgspec.Struct, frozen=True, array_like=True):
+    """Name one machine that has something to remember, with all that is needed to end its alert."""
+
+    rule: str
+    rule_version: str
+    subject_kind: int
+    subject: int
+    path: str
+    site: str
+    severity: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Carry positions and state; times are UTC µs. `positions` are the next offsets to read."""
+
+    version: int = VERSION
+    positions: dict[str, dict[int, int]]
+    kept_from: int
+    told_through: int
+    bounds: list[tuple[str, int, int, int, bool]]
+    notes: list[tuple[int, int, int | None]]
+    watermark: list[int]
+    is_open: list[bool]
+    inputs: Columns
+    gauges: Columns
+    waiting: Columns
+    machines: list[Machine]
+    machine_state: Columns
+
+    def encode(self) -> bytes:
+        """Return the value of the message."""
+        return zlib.compress(msgspec.msgpack.encode(self), 1)
+
+
+class Restored(NamedTuple):
+    """Hold an evaluator as it was, where its inputs go on, and the machines that nothing watches any more."""
+
+    evaluator: Evaluator
+    positions: dict[Stream, int]
+    orphans: list[tuple[Machine, dict[str, int]]]
+
+
+def decode(value: bytes) -> Snapshot:
+    """Return a snapshot; raise DataLossError where it cannot be read or is of a version that is not ours."""
+    try:
+        packed = zlib.decompressobj().decompress(value, MOST_DECODED_BYTES)
+        version = msgspec.msgpack.decode(packed, type=dict[str, Any])["version"]
+        if version == VERSION:
+            return msgspec.msgpack.decode(packed, type=Snapshot)
+    except (zlib.error, msgspec.MsgspecError, KeyError) as error:
+        raise DataLossError(f"the snapshot on {TOPIC} cannot be read: {error}; {_NEXT_STEP}") from error
+    raise DataLossError(f"the snapshot on {TOPIC} has version {version!r}, this program reads {VERSION}; {_NEXT_STEP}")
+
+
+_NEXT_STEP = (
+    "run the version that wrote it, or send a message without a value under its key: "
+    "the inputs are then read again from the start of their logs"
+)
+
+
+def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot:
+    """Return the snapshot of an evaluator that has told all it has to tell.
+
+    `positions` are the next offsets of the topics that the evaluator does not keep positions of itself.
+    """
+    watch, readings, machines = evaluator.watch, evaluator.readings, evaluator.machines
+    resume, active = evaluator.closings.resume(), machines.active
+    heard = np.flatnonzero(readings.partition >= 0)
+    spoke = np.unique(watch.gauges.gauge[heard])
+    keys = watch.gauges.table.select(KEYS).to_numpy()
+    whose = watch.gauges.subjects.select(KEYS[:3]).to_numpy()
+    fed = readings.waiting["input"].to_numpy()
+    return Snapshot(
+        positions=positions
+        | {"telemetry.power.v1": dict(evaluator.next_offsets), "windows.rack.v1": {0: resume.offset}},
+        kept_from=resume.kept_from,
+        told_through=evaluator.told_through,
+        bounds=[(*stream, *bound) for stream, bound in resume.bounds.items()],
+        notes=[(partition, *note) for partition, note in evaluator.notes.items()],
+        watermark=readings.watermark.tolist(),
+        is_open=readings.is_open.tolist(),
+        inputs=_packed(keys[heard], {name: getattr(readings, name)[heard] for name in _INPUT_COLUMNS}),
+        gauges=_packed(whose[spoke], {name: getattr(readings, name)[spoke] for name in _GAUGE_COLUMNS}),
+        waiting=_packed(keys[fed], {name: readings.waiting[name].to_numpy() for name in WAITING if name != "input"}),
+        machines=[_machine(watch, int(row)) for row in active],
+        machine_state=_packed(np.zeros((0, 0)), {name: getattr(machines, name)[active] for name in _MACHINE_COLUMNS}),
+    )
+
+
+def restore(snapshot: Snapshot, watch: Watch, streams: list[Stream]) -> Restored:
+    """Return the evaluator that `snapshot` was taken of, as far as `watch` still watches the same."""
+    evaluator = Evaluator(watch, streams)
+    bounds = {(topic, number): Bound(closed, told, is_open) for topic, number, closed, told, is_open in snapshot.bounds}
+    at = snapshot.positions["windows.rack.v1"][0]
+    evaluator.closings = Closings(streams, bounds=bounds, evaluated=snapshot.kept_from, next_offset=at)
+    evaluator.told_through = snapshot.told_through
+    evaluator.notes = {partition: IdleNote(offset, reached) for partition, offset, reached in snapshot.notes}
+    evaluator.next_offsets = dict(snapshot.positions.get("telemetry.power.v1", {}))
+    evaluator.readings = _readings(snapshot, watch.gauges, evaluator.readings)
+    evaluator.machines, orphans = _machines(snapshot, watch)
+    positions = {(topic, number): offset for topic, at in snapshot.positions.items() for number, offset in at.items()}
+    return Restored(evaluator, positions, orphans)
+
+
+def _machine(watch: Watch, row: int) -> Machine:
+    named = watch.table.row(row, named=True)
+    rule = watch.rules[named["rule"]]
+    return Machine(
+        rule=rule.id,
+        rule_version=watch.versions[named["rule"]],
+        subject_kind=named["subject_kind"],
+        subject=named["subject"],
+        path=named["path"],
+        site=named["site"],
+        severity=rule.severity,
+    )
+
+
+def _machines(snapshot: Snapshot, watch: Watch) -> tuple[State, list[tuple[Machine, dict[str, int]]]]:
+    state, rows = at_rest(len(watch.table)), {key: row for row, key in enumerate(watch.keys)}
+    columns = _unpacked(snapshot.machine_state)
+    orphans = []
+    for nth, machine in enumerate(snapshot.machines):
+        row = rows.get((machine.rule, machine.subject_kind, machine.subject))
+        if row is None:
+            orphans.append((machine, {name: int(column[nth]) for name, column in columns.items()}))
+            continue
+        for name, column in columns.items():
+            getattr(state, name)[row] = column[nth]
+    return state, orphans
+
+
+def _readings(snapshot: Snapshot, gauges: Gauges, fresh: ReadingState) -> ReadingState:
+    state = nothing_read(gauges, max(len(snapshot.watermark), len(fresh.watermark)))
+    state.watermark[: len(snapshot.watermark)] = snapshot.watermark
+    state.is_open[: len(snapshot.is_open)] = snapshot.is_open
+    inputs = {key: index for index, key in enumerate(gauges.table.select(KEYS).rows())}
+    subjects = {key: index for index, key in enumerate(gauges.subjects.select(KEYS[:3]).rows())}
+    _put(state, snapshot.inputs, inputs)
+    _put(state, snapshot.gauges, subjects)
+    known, where = _known(snapshot.waiting, inputs)
+    columns = {name: column[known] for name, column in _unpacked(snapshot.waiting).items()}
+    waiting = pl.DataFrame({"input": where, **columns}).cast(WAITING)  # type: ignore[arg-type]
+    return ReadingState(**{**vars(state), "waiting": waiting.select(*WAITING)})
+
+
+def _put(state: ReadingState, columns: Columns, index: dict[tuple[int, ...], int]) -> None:
+    known, where = _known(columns, index)
+    for name, column in _unpacked(columns).items():
+        getattr(state, name)[where] = column[known]
+
+
+def _known(columns: Columns, index: dict[tuple[int, ...], int]) -> tuple[Ints, Ints]:
+    """Return which rows of the snapshot are still known, and where."""
+    found = [(nth, index[tuple(key)]) for nth, key in enumerate(columns.keys) if tuple(key) in index]
+    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _packed(keys: np.ndarray[Any, Any], columns: dict[str, np.ndarray[Any, Any]]) -> Columns:
+    packed = {}
+    for name, column in columns.items():
+        little = np.ascontiguousarray(column).astype(column.dtype.newbyteorder("<"), copy=False)
+        packed[name] = (little.dtype.str, little.tobytes())
+    return Columns(keys.astype(np.int64).tolist(), packed)
+
+
+def _unpacked(columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: np.frombuffer(raw, dtype=np.dtype(dtype)) for name, (dtype, raw) in columns.columns.items()}
