@@ -41,7 +41,7 @@ def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:
     parts = [
         *(f"{site['path']} {_of_limit(site)}" for site in sites.iter_rows(named=True)),
         f"{heard:,} of {len(racks):,} racks report",
-        "no alerts" if not firing else f"{firing} alert{'s' if firing > 1 else ''}",
+        _alerting(firing, is_known=not _is_stale(state, now)),
         _freshness(state, now),
     ]
     style = "bold red" if firing else "bold"
@@ -87,14 +87,29 @@ def as_json(state: LiveState, now: datetime) -> dict[str, Any]:
 def _of_limit(row: dict[str, Any]) -> str:
     if row["limit_watts"] is None:
         return watts(row["power_watts"])
-    return f"{watts(row['power_watts'])} of {watts(row['limit_watts'])} ({share(row['fraction_of_limit'])})"
+    of_limit = f"{watts(row['power_watts'])} of {watts(row['limit_watts'])}"
+    return of_limit if row["power_watts"] is None else f"{of_limit} ({share(row['fraction_of_limit'])})"
+
+
+def _alerting(firing: int, *, is_known: bool) -> str:
+    """Return how many alerts there are; without fresh data their absence says nothing."""
+    if firing:
+        return f"{firing} alert{'s' if firing > 1 else ''}"
+    return "no alerts" if is_known else "no alerts known"
 
 
 def _freshness(state: LiveState, now: datetime) -> str:
     if state.newest is None:
         return "no data"
-    seconds = (now - state.newest.replace(tzinfo=UTC)).total_seconds()
-    return f"data {age(seconds)} old" + (" — stale" if seconds > STALE_SECONDS else "")
+    return f"data {age(_age_seconds(state.newest, now))} old" + (" — stale" if _is_stale(state, now) else "")
+
+
+def _is_stale(state: LiveState, now: datetime) -> bool:
+    return state.newest is None or _age_seconds(state.newest, now) > STALE_SECONDS
+
+
+def _age_seconds(newest: datetime, now: datetime) -> float:
+    return (now - newest.replace(tzinfo=UTC)).total_seconds()
 
 
 def _table(subjects: pl.DataFrame, most: int) -> Table:

@@ -169,10 +169,21 @@ def test_the_sentence_names_sites_silence_alerts_and_age(facility: Registry) -> 
     state.take([windows(site, window(facility, RACK, 130_000.0))])
     state.take([alert("firing", NOW, summary="k03 draws 130.00 kW, over the 125.00 kW agreed for it")])
     shown = text(state)
-    assert shown.splitlines()[0].startswith("ruh 980.0 kW of 1.40 MW (70 %) · dmm — of 600.0 kW (—)")
+    assert shown.splitlines()[0].startswith("ruh 980.0 kW of 1.40 MW (70 %) · dmm — of 600.0 kW ·")
     assert "1 of 18 racks report · 1 alert · data 1.0 s old" in shown
     assert "firing    critical k03 draws 130.00 kW" in shown
     assert "104.0 %" in shown
+
+
+def test_silence_is_not_called_calm(facility: Registry) -> None:
+    """Without fresh data nobody has looked for alerts: unknown is never OK."""
+    state = LiveState(facility)
+    assert "no alerts known · no data" in text(state)
+    state.take([windows(window(facility, RACK, 1.0))])
+    assert "no alerts · data 1.0 s old" in text(state)
+    state.take([windows(window(facility, RACK, 1.0, window_start=SECOND - timedelta(seconds=30)))])
+    late = NOW + timedelta(seconds=60)
+    assert "no alerts known · data 61 s old — stale" in summary.sentence(state, state.subjects(late), late).plain
 
 
 def test_zero_and_missing_are_told_apart_and_what_is_left_out_is_counted(facility: Registry) -> None:
