@@ -54,11 +54,11 @@ async def require_topics(bootstrap: str, names: Iterable[str]) -> dict[str, int]
     return {name: existing[name] for name in names}
 
 
-async def largest_message_bytes(bootstrap: str, topic: str) -> int:
-    """Return the topic's `max.message.bytes`; raise UnavailableError where the topic is missing."""
-    await require_topics(bootstrap, [topic])
+async def largest_message_bytes(bootstrap: str) -> dict[str, int]:
+    """Return the `max.message.bytes` of every topic."""
     async with admin(bootstrap) as client:
-        return int((await _settings(client, [topic]))[topic]["max.message.bytes"])
+        settings = await _settings(client, list(await _partitions(client)))
+    return {topic: int(found["max.message.bytes"]) for topic, found in settings.items()}
 
 
 @asynccontextmanager

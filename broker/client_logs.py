@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 EVERY_SECS = 10.0
@@ -20,9 +20,10 @@ _silent: ContextVar[bool] = ContextVar("silent", default=False)
 class Seldom(logging.Filter):
     """Let each kind of line (logger and template) through once in `every_secs`, with the count of those held back."""
 
-    def __init__(self, every_secs: float = EVERY_SECS) -> None:
+    def __init__(self, every_secs: float = EVERY_SECS, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._every_secs = every_secs
+        self._clock = clock
         self._next: dict[tuple[str, str], float] = {}
         self._held_back: dict[tuple[str, str], int] = {}
 
@@ -30,7 +31,7 @@ class Seldom(logging.Filter):
         """Tell whether the record may be logged now."""
         if _silent.get():
             return False
-        kind, now = (record.name, str(record.msg)), time.monotonic()
+        kind, now = (record.name, str(record.msg)), self._clock()
         if now < self._next.get(kind, 0.0):
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return False

@@ -42,7 +42,8 @@ class Producer:
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> Producer:
-        await admin.partitions(self.bootstrap)
+        # Once for all topics: a send to a second one must not fail because the broker is away by then.
+        self._largest_bytes = await admin.largest_message_bytes(self.bootstrap)
         client_logs.limit_rate()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap,
@@ -119,7 +120,8 @@ class Producer:
         if self._failure:
             raise self._failure
         if topic not in self._largest_bytes:
-            self._largest_bytes[topic] = await admin.largest_message_bytes(self.bootstrap, topic)
+            await admin.require_topics(self.bootstrap, [topic])
+            self._largest_bytes = await admin.largest_message_bytes(self.bootstrap)
         largest = self._largest_bytes[topic] - RECORD_OVERHEAD_BYTES
         if size_bytes > largest:
             raise RejectedRecordError(

@@ -113,3 +113,21 @@ def test_an_absent_broker_raises_the_alarm_and_nothing_is_lost_or_doubled(tmp_pa
     with EmbeddedKafka(tmp_path / "kafka", quick_start=True) as kafka:
         assert asyncio.run(scenario(kafka)) == [b"before", b"during"]
     assert "has not acknowledged 1 messages, the oldest to alerts.v1" in alarms[0]
+
+
+def test_a_producer_of_a_kafka_that_stays_away_ends_in_time_and_says_what_was_not_acknowledged(tmp_path):
+    alarms: list[str] = []
+
+    async def scenario(kafka: EmbeddedKafka) -> float:
+        await create_topics(kafka.bootstrap, topics=[BY_NAME["alerts.v1"], BY_NAME["actions.v1"]])
+        async with Producer(kafka.bootstrap, alarm=alarms.append, alarm_after_secs=0.5) as producer:
+            await (await producer.send("alerts.v1", b"taken"))
+            kafka.nodes[0].kill()
+            await producer.send("alerts.v1", b"not taken")
+            await producer.send("actions.v1", b"the first to this topic")
+            leaving = time.monotonic()
+        return time.monotonic() - leaving
+
+    with EmbeddedKafka(tmp_path / "kafka", quick_start=True) as kafka:
+        assert asyncio.run(scenario(kafka)) < 5
+    assert alarms[-1] == f"2 messages were never acknowledged by Kafka at {kafka.bootstrap}: given up"
