@@ -97,6 +97,10 @@ class Closings:
         """Return the start of the oldest second that is kept: that of the oldest minute still open to revisions."""
         return self._kept_at(self.evaluated)
 
+    def going_on_at(self, offset: int) -> Closings:
+        """Return closings that go on with the bounds of these where the log lost what came before `offset`."""
+        return Closings(self._number, bounds=self._bounds, evaluated=self.evaluated, next_offset=offset)
+
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order; a stream that is not ours is passed over."""
         stream = (envelope.topic, envelope.partition)

@@ -28,6 +28,7 @@ from streams.telling import Facts, alerts_of
 from streams.watch import Watch
 
 POWER_TOPIC = "telemetry.power.v1"
+PARTIALS_TOPIC = "windows.rack.v1"
 ROWS_A_MESSAGE = 12_000
 """WINDOW rows in one message: about 2 MB of Arrow."""
 
@@ -112,6 +113,13 @@ class Evaluator:
         windows += self._revised(self.closings.revised())
         self._forget()
         return Output(alerts + self._hush_readings(), windows)
+
+    def lose(self, topic: str, partition: int, offset: int) -> None:
+        """Go on at `offset` of a log that no longer holds what was to be read next; what it said is lost."""
+        if topic == POWER_TOPIC:
+            self.next_offsets[partition] = offset
+        elif topic == PARTIALS_TOPIC:
+            self.closings = self.closings.going_on_at(offset)
 
     def _judge_readings(self, evaluations: Evaluations) -> list[Alert]:
         watch = self.watch

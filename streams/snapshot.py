@@ -22,6 +22,7 @@ from streams.condition import Ints
 from streams.evaluate import Evaluator, IdleNote
 from streams.gauge import KEYS, Gauges
 from streams.rack_readings import WAITING, ReadingState, nothing_read
+from streams.telling import Machine
 from streams.watch import Watch
 
 VERSION = 1
@@ -38,18 +39,6 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
     keys: list[list[int]]
     columns: dict[str, tuple[str, bytes]]
-
-
-class Machine(msgspec.Struct, frozen=True, array_like=True):
-    """Name one machine that has something to remember, with all that is needed to end its alert."""
-
-    rule: str
-    rule_version: str
-    subject_kind: int
-    subject: int
-    path: str
-    site: str
-    severity: str
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from schemas.alert import Alert, Cause, Evidence, alert_id, moment
@@ -19,6 +20,18 @@ Causes = Callable[[int, int, str, int], tuple[Cause, ...]]
 """Given a subject's kind, id and path and a time in UTC µs, return the jobs on it."""
 
 _BASIS: dict[int, Literal["measured", "derived", "estimate"]] = {1: "measured", 2: "derived", 3: "estimate"}
+
+
+class Machine(msgspec.Struct, frozen=True, array_like=True):
+    """Name one machine that has something to remember, with all that is needed to end its alert."""
+
+    rule: str
+    rule_version: str
+    subject_kind: int
+    subject: int
+    path: str
+    site: str
+    severity: str
 
 
 class Facts(NamedTuple):
@@ -42,6 +55,25 @@ class Facts(NamedTuple):
 def alerts_of(watch: Watch, happened: Transitions, facts: Facts, causes: Causes) -> list[Alert]:
     """Return one alert event a transition, in order; `facts` by the transitions' `where`."""
     return [_alert(watch, _Told(*each), facts, causes) for each in _rows(happened)]
+
+
+def ended(machine: Machine, state: dict[str, int]) -> Alert:
+    """Return the end of an alert that no rule in force watches any more; `state` is its machine's."""
+    fired = state["fired"]
+    return Alert(
+        id=alert_id(machine.rule, machine.path, state["start"]),
+        transition="resolved",
+        rule=machine.rule,
+        rule_version=machine.rule_version,
+        site=machine.site,
+        subject_kind=SubjectKind(machine.subject_kind).name.lower(),
+        subject=machine.path,
+        severity=machine.severity,
+        start=moment(state["start"]),
+        at=moment(state["seen"]),
+        fired=None if fired == NEVER else moment(fired),
+        summary=f"{machine.path}: the rule {machine.rule} watches it no longer; the alert ends unresolved",
+    )
 
 
 class _Told(NamedTuple):

@@ -33,6 +33,18 @@ def roll_up(slot: int, bootstrap: str, clock: Clock) -> None:
 @slot_option
 @bootstrap_option
 @clock_option
+@click.option("--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Rules instead of ours.")
+def evaluate(slot: int, bootstrap: str, clock: Clock, rules: Path | None) -> None:
+    """Judge rules on readings and sums, keep the state of alerts, write the windows of sites."""
+    from streams.evaluate_app import run_evaluate
+
+    run_evaluate(bootstrap, slot=slot, clock=clock, rules=rules)
+
+
+@command.command()
+@slot_option
+@bootstrap_option
+@clock_option
 @lake_option
 @click.option("--flush-secs", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Between flushes.")
 def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float) -> None:

@@ -1,0 +1,198 @@
+"""The evaluator: readings, partials and jobs from Kafka, alerts and windows back. Thin: see evaluate.py.
+
+One evaluator a Kafka cluster: it needs every partition of its inputs. A second one stands by for the slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+import polars as pl
+
+from broker.consumer import read_to_end
+from broker.facility import read_registry
+from broker.producer import Producer
+from schemas import arrow, job, partial
+from schemas.admission import Clock, admit
+from schemas.alert import Alert, encode_alert
+from schemas.decode import decode
+from schemas.errors import RejectedRecordError, UnavailableError
+from schemas.message import Message
+from schemas.meter import METER
+from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
+from schemas.rules import default_rules, load_rules
+from schemas.topics import BY_NAME
+from schemas.window import WINDOW
+from streams import refusals, snapshot
+from streams.engine import EVALUATE, Engine, run
+from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output, SiteWindows
+from streams.facility_watch import until_changed
+from streams.fetch import Place
+from streams.reading import Partition
+from streams.telling import ended
+from streams.watch import watch
+
+GPU_TOPIC = "telemetry.gpu.v1"
+JOBS_TOPIC = "telemetry.jobs.v1"
+PROGRESS_TOPIC = "telemetry.progress.v1"
+ALERTS_TOPIC = "alerts.v1"
+WINDOWS_TOPIC = "windows.site.v1"
+SNAPSHOT_EVERY_SECS = 2.0
+ALERT_HEADERS = (("content-type", b"application/json"), ("schema", b"alert/1"))
+
+log = logging.getLogger("wattline.streams")
+
+
+class EvaluateStage:
+    """Evaluate what came, send it, and every two seconds write down where it stands."""
+
+    topics = (POWER_TOPIC, PARTIALS_TOPIC, JOBS_TOPIC, PROGRESS_TOPIC)
+
+    def __init__(self, bootstrap: str, *, slot: int, clock: Clock, rules: Path | None) -> None:
+        self._bootstrap = bootstrap
+        self._key = f"evaluate-{slot}".encode()
+        self._clock: Clock = clock
+        self._rules = rules
+        self._positions: dict[str, dict[int, int]] = {JOBS_TOPIC: {}, PROGRESS_TOPIC: {}}
+        self._refused_before: dict[Partition, int] = {}
+        self._written_at = time.monotonic()
+
+    async def open(self, engine: Engine) -> None:
+        """Read the facility, resolve the rules on it, connect the producer."""
+        self._engine = engine
+        self._registry = await read_registry(self._bootstrap)
+        rules = default_rules() if self._rules is None else load_rules(self._rules)
+        self._evaluator = Evaluator(watch(rules, self._registry), _streams())
+        self._open = AsyncExitStack()
+        self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
+        self._changes = asyncio.create_task(self._until_changed())
+
+    async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
+        """Go on from the snapshot; jobs are read from the start of their compacted log each time."""
+        positions = await self._restore()
+        self._refused_before = {at: offset for at, offset in positions.items() if at[0] == JOBS_TOPIC}
+        jobs = {at: 0 for at in committed if at[0] == JOBS_TOPIC}
+        return {at: offset for at, offset in (positions | jobs).items() if at in committed}
+
+    async def dropped(self, partition: Partition, offset: int | None) -> None:
+        """End the process where another worker has a partition; go on where a log lost some of itself."""
+        if offset is None:
+            raise UnavailableError(f"{partition[0]}/{partition[1]} was given to another evaluator; starting again")
+        self._evaluator.lose(*partition, offset)
+
+    async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
+        """Evaluate and send; return places only when a snapshot of them is durable."""
+        by_topic: dict[str, list[Message]] = {topic: [] for topic in self.topics}
+        for message in messages:
+            by_topic[message.topic].append(message)
+        await self._hear_jobs(by_topic[JOBS_TOPIC], by_topic[PROGRESS_TOPIC])
+        await self._tell(Output(self._read(by_topic[POWER_TOPIC]), []))
+        if by_topic[PARTIALS_TOPIC]:
+            await self._take(by_topic[PARTIALS_TOPIC])
+            await self._tell(self._evaluator.close())
+        if time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
+            return {}
+        return await self._write_snapshot()
+
+    async def close(self) -> None:
+        """Write a last snapshot and disconnect."""
+        self._changes.cancel()
+        await self._write_snapshot()
+        await self._open.aclose()
+
+    def _read(self, messages: list[Message]) -> list[Alert]:
+        """Evaluate meter readings; roll up refuses what is not admissible, so nothing is said of it here."""
+        if not messages:
+            return []
+        messages = sorted(messages, key=lambda message: (message.partition, message.offset))
+        rows = admit(METER, decode(POWER_TOPIC, messages, self._registry).frame, self._registry, clock=self._clock).rows
+        return self._evaluator.read(rows, {message.partition: message.offset + 1 for message in messages})
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        refused = []
+        for message in messages:
+            try:
+                said = partial.decode(message, BY_NAME[PARTIALS_TOPIC].max_decoded_bytes)
+            except RejectedRecordError as error:
+                refused.append(Refusal(message, WHOLE, error.reason, str(error), error.field, error.value))
+                continue
+            self._evaluator.take(message.offset, said.envelope, said.rows)
+        if refused:
+            await self._refuse(with_raw([refused_frame(refused)], messages))
+
+    async def _hear_jobs(self, jobs: list[Message], progress: list[Message]) -> None:
+        if jobs:
+            decoded = job.decode_jobs(jobs, self._registry)
+            self._evaluator.jobs.hear(placed.record for placed in decoded.records)
+            await self._refuse(self._not_yet_refused(decoded.refused))
+        if progress:
+            await self._refuse(job.decode_progress(progress, self._registry).refused)
+        for message in (*jobs, *progress):
+            self._positions[message.topic][message.partition] = message.offset + 1
+
+    def _not_yet_refused(self, refused: pl.DataFrame) -> pl.DataFrame:
+        """Leave out what an earlier life refused: the log of jobs is read from its start each time."""
+        before = self._refused_before.get((JOBS_TOPIC, 0), 0)
+        return refused.filter(pl.col("offset") >= before)
+
+    async def _refuse(self, refused: pl.DataFrame) -> None:
+        for value, key, headers in refusals.refusal_messages(refused):
+            await self._producer.send(refusals.TOPIC, value, key, headers)
+
+    async def _tell(self, output: Output) -> None:
+        for alert in output.alerts:
+            await self._producer.send(ALERTS_TOPIC, encode_alert(alert), alert.key, ALERT_HEADERS)
+        for windows in output.windows:
+            headers = [*arrow.headers(WINDOW), ("closing", closing_header(windows))]
+            value = arrow.encode(WINDOW, windows.rows)
+            await self._producer.send(WINDOWS_TOPIC, value, windows.site.encode(), headers)
+
+    async def _write_snapshot(self) -> Mapping[Partition, Place]:
+        """Wait until all that was told is acknowledged, then write where this evaluator stands."""
+        taken = snapshot.take(self._evaluator, self._positions)
+        await self._producer.flush()
+        await (await self._producer.send(snapshot.TOPIC, taken.encode(), self._key))
+        self._written_at = time.monotonic()
+        return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}
+
+    async def _restore(self) -> dict[Partition, int]:
+        written = [
+            message for message in await read_to_end(self._bootstrap, snapshot.TOPIC) if message.key == self._key
+        ]
+        if not written or written[-1].value is None:
+            return {}
+        found = snapshot.decode(written[-1].value)
+        restored = snapshot.restore(found, self._evaluator.watch, _streams())
+        self._evaluator = restored.evaluator
+        self._positions |= {topic: dict(found.positions.get(topic, {})) for topic in (JOBS_TOPIC, PROGRESS_TOPIC)}
+        await self._tell(Output([ended(machine, state) for machine, state in restored.orphans], []))
+        return restored.positions
+
+    async def _until_changed(self) -> None:
+        try:
+            await self._engine.stop(await until_changed(self._bootstrap, self._registry))
+        except Exception as error:  # a worker that cannot hear of a new facility must not run on
+            self._engine.fail(error)
+
+
+def closing_header(windows: SiteWindows) -> bytes:
+    """Return the header `closing` of a message on `windows.site.v1`: JSON, times in UTC µs."""
+    said = windows._asdict() | {"missing": [f"{topic}/{number}" for topic, number in windows.missing]}
+    del said["rows"]
+    return msgspec.json.encode(said)
+
+
+def _streams() -> list[Partition]:
+    return [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(BY_NAME[topic].partitions)]
+
+
+def run_evaluate(bootstrap: str, *, slot: int, clock: Clock, rules: Path | None = None) -> NoReturn:
+    """Run the evaluator of one slot; ends the process (streams.engine.run)."""
+    run(EvaluateStage(bootstrap, slot=slot, clock=clock, rules=rules), EVALUATE, bootstrap=bootstrap, slot=slot)
