@@ -22,20 +22,50 @@ RING_SECONDS = 32
 INTEGRAL = 3
 
 
-class GpuStream(Stream):
+class GpuRows(NamedTuple):
+    """Admitted GPU rows as arrays, in log order; `slot` −1 = the registry has no such GPU."""
+
+    time: Int64s
+    offset: Int64s
+    rack: Int64s
+    slot: Int64s
+    cells: Cells
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, slots: GpuSlots) -> GpuRows:
+        """Convert a frame once for all partitions: polars' cost is per call, not per row."""
+        warmth = (pl.col("temperature_celsius") * 10).round() + TEMPERATURE_BIAS
+        columns = rows.select(
+            pl.col("time").cast(pl.Int64),
+            "_offset",
+            "rack",
+            "node",
+            "gpu",
+            pl.col("power_deciwatts").fill_null(-1),
+            pl.col("utilization_e4").fill_null(-1),
+            warmth.fill_null(-1).cast(pl.Int32).alias("warmth"),
+        )
+        time, offset, rack, node, gpu, *values = (column.to_numpy() for column in columns)
+        return cls(time, offset, rack.astype(np.int64), slots.find(rack, node, gpu), cells_of(time, *values))
+
+    def part(self, start: int, end: int) -> GpuRows:
+        """Return rows `[start, end)`."""
+        return GpuRows._make(column[start:end] for column in self)
+
+
+class GpuStream(Stream[GpuRows]):
     """Keep the latest reading of each GPU in each second and sum it by rack."""
 
     def __init__(self, topic: str, partition: int, slots: GpuSlots, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
-        self._slots = slots
         self._ring = Ring(slots, RING_SECONDS)
 
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
         return rack_rows(self._ring.close(first, end))
 
-    def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
-        readings = _Readings.of(rows, passing, self._slots)
+    def _take(self, rows: GpuRows, passing: Passage) -> list[Partial]:
         assert self.floor is not None
+        readings = _Readings.of(rows, passing)
         known = (readings.slot >= 0) & (readings.second >= self.floor)
         too_late = readings.second < final_end(readings.before)
         self.too_late += int(np.count_nonzero(known & too_late))
@@ -91,19 +121,9 @@ class _Readings(NamedTuple):
     cells: Cells
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, passing: Passage, slots: GpuSlots) -> _Readings:
-        time = rows["time"].cast(pl.Int64).to_numpy()
-        rack, node, gpu = (rows[name].to_numpy() for name in ("rack", "node", "gpu"))
-        temperature = (rows["temperature_celsius"] * 10).round() + TEMPERATURE_BIAS
-        power, utilization, warmth = (
-            column.fill_null(-1).cast(pl.Int32).to_numpy()
-            for column in (rows["power_deciwatts"], rows["utilization_e4"], temperature)
-        )
+    def of(cls, rows: GpuRows, passing: Passage) -> _Readings:
         message = passing.by_row(np.arange(len(passing)))
-        cells = cells_of(time, power, utilization, warmth)
-        return cls(
-            time // SECOND, passing.before[message], message, rack.astype(np.int64), slots.find(rack, node, gpu), cells
-        )
+        return cls(rows.time // SECOND, passing.before[message], message, rows.rack, rows.slot, rows.cells)
 
     def where(self, chosen: NDArray[np.bool_]) -> _Readings:
         return self if chosen.all() else _Readings._make(column[chosen] for column in self)

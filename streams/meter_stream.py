@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.partial import Partial
 from streams.closing import SECOND, Passage, closed_end, final_end
 from streams.meter_seconds import READINGS, meter_seconds, readings_of
 from streams.stream import Stream
 
+Int64s = NDArray[np.int64]
 
-class MeterStream(Stream):
+
+class MeterRows(NamedTuple):
+    """Admitted meter rows in log order."""
+
+    time: Int64s
+    offset: Int64s
+    frame: pl.DataFrame
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> MeterRows:
+        """Wrap a frame."""
+        return cls(rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy(), rows)
+
+    def part(self, start: int, end: int) -> MeterRows:
+        """Return rows `[start, end)`."""
+        return MeterRows._make(column[start:end] for column in self)
+
+
+class MeterStream(Stream[MeterRows]):
     """Keep the readings that may still count and make the seconds of each registered meter."""
 
     def __init__(self, topic: str, partition: int, intervals: pl.DataFrame, *, floor: int | None, now: int) -> None:
@@ -30,9 +51,9 @@ class MeterStream(Stream):
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
         return meter_seconds(self._kept, first, end)
 
-    def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
+    def _take(self, rows: MeterRows, passing: Passage) -> list[Partial]:
         before = pl.Series("_before", passing.by_row(passing.before))
-        placed = rows.with_columns(before, pl.Series("_message", passing.by_row(np.arange(len(passing)))))
+        placed = rows.frame.with_columns(before, pl.Series("_message", passing.by_row(np.arange(len(passing)))))
         readings = readings_of(placed, self._intervals, ("_before", "_message"))
         second = readings["time"].to_numpy() // SECOND
         late_for_good = second < final_end(readings["_before"].to_numpy())
@@ -84,7 +105,7 @@ class MeterStream(Stream):
         return inside.select(rows.columns)
 
 
-def _stretches(late_messages: np.ndarray, count: int) -> Iterator[tuple[int, int]]:
+def _stretches(late_messages: Int64s, count: int) -> Iterator[tuple[int, int]]:
     """Split messages `[0, count)` before each one that brings late rows."""
     bounds = np.unique(np.concatenate(([0], late_messages, [count])))
     return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)

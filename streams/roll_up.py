@@ -6,16 +6,17 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.partial import Partial
 from streams.gpu_slots import GpuSlots
-from streams.gpu_stream import GpuStream
-from streams.meter_stream import MeterStream
+from streams.gpu_stream import GpuRows, GpuStream
+from streams.meter_stream import MeterRows, MeterStream
 from streams.stream import Stream
 
 GPU_TOPIC = "telemetry.gpu.v1"
@@ -34,7 +35,7 @@ class RollUp:
         self._slots = GpuSlots.of(slots)
         self._intervals = meters.select("meter", "interval_seconds")
         self._clock = clock
-        self._streams: dict[Partition, Stream] = {}
+        self._streams: dict[Partition, Stream[Any]] = {}
 
     def assign(self, partition: Partition, note: str, now: int) -> None:
         """Begin a partition anew; `note` is what `places` said of it when its place was committed, or ""."""
@@ -56,9 +57,10 @@ class RollUp:
         Returns closings and revisions in the order in which they must be sent.
         """
         partials: list[Partial] = []
-        parts = dict(_by_partition(rows))
+        ordered, bounds = _by_partition(rows)
+        every = GpuRows.of(ordered, self._slots) if topic == GPU_TOPIC else MeterRows.of(ordered)
         for number, next_offset in sorted(next_offsets.items()):
-            part = parts.get(number, rows.clear())
+            part = every.part(*bounds[number]) if number in bounds else None
             partials += self._streams[topic, number].feed(part, next_offset, now)
         return partials
 
@@ -77,19 +79,17 @@ class RollUp:
         return {partition: stream.too_late for partition, stream in self._streams.items() if stream.too_late}
 
 
-def _by_partition(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Yield the rows of each partition in log order."""
-    if rows.is_empty():
-        return
+def _by_partition(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
+    """Return the rows in log order and the stretch `[start, end)` of each partition."""
     partition, offset = rows["_partition"].to_numpy(), rows["_offset"].to_numpy()
-    order = np.lexsort((offset, partition)) if not _is_ordered(partition, offset) else None
-    ordered = rows if order is None else rows[order]
-    numbers = ordered["_partition"].to_numpy()
-    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
-    for start, end in zip(starts, np.append(starts[1:], len(numbers)), strict=True):
-        yield int(numbers[start]), ordered[int(start) : int(end)]
+    if not _is_ordered(partition, offset):
+        order = np.lexsort((offset, partition))
+        rows, partition = rows[order], partition[order]
+    numbers, starts = np.unique(partition, return_index=True)
+    ends = [*starts[1:].tolist(), len(partition)]
+    return rows, dict(zip(numbers.tolist(), zip(starts.tolist(), ends, strict=True), strict=True))
 
 
-def _is_ordered(partition: np.ndarray, offset: np.ndarray) -> bool:
+def _is_ordered(partition: NDArray[np.int32], offset: NDArray[np.int64]) -> bool:
     step = np.diff(partition)
     return bool(np.all((step > 0) | ((step == 0) & (np.diff(offset) >= 0))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,22 @@ ROWS_A_PARTIAL = 8_000
 """About 900 kB of Arrow: below every client's default limit of a message."""
 
 
-class Stream(ABC):
+class Rows(Protocol):
+    """Admitted rows of one partition in log order; `time` in µs."""
+
+    @property
+    def time(self) -> Int64s:
+        """Event time of each row."""
+
+    @property
+    def offset(self) -> Int64s:
+        """Offset of each row's message."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
+class Stream(ABC, Generic[R]):
     """Close the seconds of one partition. Deterministic in its log; only `idle` looks at a clock.
 
     `floor` is the first second that may be told: seconds below it were not read whole.
@@ -42,8 +57,8 @@ class Stream(ABC):
         self._told_at = NO_TIME
 
     @abstractmethod
-    def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
-        """Apply rows in log order (column `time` as µs); return closings and revisions."""
+    def _take(self, rows: R, passing: Passage) -> list[Partial]:
+        """Apply rows; return closings and revisions in the order in which they must be sent."""
 
     @abstractmethod
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
@@ -54,17 +69,16 @@ class Stream(ABC):
         """Return how many seconds before a window its readings may lie."""
         return 0
 
-    def feed(self, rows: pl.DataFrame, next_offset: int, now: int) -> list[Partial]:
-        """Take admitted rows in log order and the offset after the last message; return what it closes."""
+    def feed(self, rows: R | None, next_offset: int, now: int) -> list[Partial]:
+        """Take admitted rows (None = all were refused) and the offset after the last message."""
         self._active_at, self._told = now, None
         if self._from_offset is None:
-            self._from_offset = int(rows["_offset"][0]) if len(rows) else next_offset
+            self._from_offset = next_offset if rows is None else int(rows.offset[0])
         partials: list[Partial] = []
-        if len(rows):
-            time = rows["time"].cast(pl.Int64).to_numpy()
-            passing = passage(time, rows["_offset"].to_numpy(), self.watermark)
+        if rows is not None:
+            passing = passage(rows.time, rows.offset, self.watermark)
             if self.floor is None:
-                self.floor = self.closed = int(time[: passing.rows[1]].min()) // SECOND
+                self.floor = self.closed = int(passing.oldest[0]) // SECOND
             self._revisable.append(passing.offset, passing.newest)
             partials = self._take(rows, passing)
         self.next_offset = next_offset

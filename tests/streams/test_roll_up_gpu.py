@@ -219,7 +219,7 @@ def logs(draw):
         clock += draw(st.sampled_from((0.0, 0.1, 0.7, 1.0, 3.0, 25.0)))
         late = draw(st.sampled_from((0.0, 0.0, 0.0, 0.5, 2.0, 9.0, 12.0)))
         few = draw(st.lists(readings, min_size=1, max_size=4))
-        log.append([each._replace(at=max(0.0, clock - late + each.at / 40)) for each in few])
+        log.append([each._replace(at=round(max(0.0, clock - late + each.at / 40), 3)) for each in few])
         if draw(st.integers(0, 9)) == 0:
             log.append(log[draw(st.integers(0, len(log) - 1))])
     return log
