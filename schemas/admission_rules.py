@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import polars as pl
@@ -34,6 +35,7 @@ class Rule(NamedTuple):
     """A later rule is broken wherever this one is; this one only names the reason better."""
 
 
+@cache
 def rules(record: Record, clock: str) -> list[Rule]:
     """Return the rules of a record, in the order in which they are named where several are broken."""
     found = [_present(column) for column in record.columns if column.is_required]

@@ -23,8 +23,8 @@ NO_TIME = -(1 << 62)
 """The watermark of a stream that has read nothing."""
 
 
-class Passage(NamedTuple):
-    """One drain of one stream by message: `rows[i] : rows[i + 1]` are those of the message at `offset[i]`."""
+class Messages(NamedTuple):
+    """Messages in log order: `rows[i] : rows[i + 1]` are the rows of the one at `offset[i]`."""
 
     rows: Int64s
     offset: Int64s
@@ -32,27 +32,48 @@ class Passage(NamedTuple):
     """Smallest event time in the message."""
     newest: Int64s
     """Largest event time in the message."""
+
+    @classmethod
+    def of(cls, time: Int64s, offset: Int64s, partition: NDArray[np.int32]) -> Messages:
+        """Find the messages of rows that are ordered by partition and offset."""
+        if not len(time):
+            return cls(np.zeros(1, np.int64), offset, time, time)
+        changes = (offset[1:] != offset[:-1]) | (partition[1:] != partition[:-1])
+        starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+        oldest, newest = np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
+        return cls(np.append(starts, len(time)), offset[starts], oldest, newest)
+
+    def part(self, start: int, end: int) -> Messages:
+        """Return the messages whose rows are `[start, end)`."""
+        first, last = np.searchsorted(self.rows, (start, end))
+        rows = self.rows[first : last + 1] - start
+        return Messages(rows, self.offset[first:last], self.oldest[first:last], self.newest[first:last])
+
+
+class Passage(NamedTuple):
+    """The messages of one drain of one stream, and its watermark before and after each."""
+
+    messages: Messages
     before: Int64s
-    """Watermark before the message."""
     after: Int64s
-    """Watermark after it."""
+
+    @classmethod
+    def of(cls, messages: Messages, watermark: int) -> Passage:
+        """Let messages pass a stream whose watermark is `watermark`; at least one message."""
+        after = np.maximum(np.maximum.accumulate(messages.newest), watermark)
+        return cls(messages, np.concatenate(([watermark], after[:-1])), after)
+
+    def __len__(self) -> int:
+        return len(self.before)
 
     def by_row(self, column: Int64s) -> Int64s:
         """Return one value a row of a column that has one value a message."""
-        return np.repeat(column, np.diff(self.rows))
+        return np.repeat(column, np.diff(self.messages.rows))
 
-    def __len__(self) -> int:
-        return len(self.offset)
-
-
-def passage(time: Int64s, offset: Int64s, watermark: int) -> Passage:
-    """Return what passes: rows in log order, `watermark` as it was before them. At least one row."""
-    starts = np.flatnonzero(np.diff(offset, prepend=offset[0] - 1))
-    newest = np.maximum.reduceat(time, starts)
-    after = np.maximum(np.maximum.accumulate(newest), watermark)
-    before = np.concatenate(([watermark], after[:-1]))
-    oldest = np.minimum.reduceat(time, starts)
-    return Passage(np.append(starts, len(time)), offset[starts], oldest, newest, before, after)
+    def is_on_time(self, floor: int) -> bool:
+        """Tell whether no row is late and none lies below the second `floor`."""
+        oldest = self.messages.oldest // SECOND
+        return bool(np.all(oldest >= np.maximum(closed_end(self.before), floor)))
 
 
 def closed_end(watermark: Time) -> Time:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,24 +16,7 @@ from streams.stream import Stream
 Int64s = NDArray[np.int64]
 
 
-class MeterRows(NamedTuple):
-    """Admitted meter rows in log order."""
-
-    time: Int64s
-    offset: Int64s
-    frame: pl.DataFrame
-
-    @classmethod
-    def of(cls, rows: pl.DataFrame) -> MeterRows:
-        """Wrap a frame."""
-        return cls(rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy(), rows)
-
-    def part(self, start: int, end: int) -> MeterRows:
-        """Return rows `[start, end)`."""
-        return MeterRows._make(column[start:end] for column in self)
-
-
-class MeterStream(Stream[MeterRows]):
+class MeterStream(Stream[pl.DataFrame]):
     """Keep the readings that may still count and make the seconds of each registered meter."""
 
     def __init__(self, topic: str, partition: int, intervals: pl.DataFrame, *, floor: int | None, now: int) -> None:
@@ -51,9 +33,9 @@ class MeterStream(Stream[MeterRows]):
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
         return meter_seconds(self._kept, first, end)
 
-    def _take(self, rows: MeterRows, passing: Passage) -> list[Partial]:
+    def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
         before = pl.Series("_before", passing.by_row(passing.before))
-        placed = rows.frame.with_columns(before, pl.Series("_message", passing.by_row(np.arange(len(passing)))))
+        placed = rows.with_columns(before, pl.Series("_message", passing.by_row(np.arange(len(passing)))))
         readings = readings_of(placed, self._intervals, ("_before", "_message"))
         second = readings["time"].to_numpy() // SECOND
         late_for_good = second < final_end(readings["_before"].to_numpy())
@@ -68,7 +50,7 @@ class MeterStream(Stream[MeterRows]):
                 part.select(*READINGS),
                 part.filter(pl.Series(is_late)),
                 int(passing.after[end - 1]),
-                int(passing.offset[end - 1]) + 1,
+                int(passing.messages.offset[end - 1]) + 1,
             )
         return partials
 

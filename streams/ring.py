@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.digest import hashed, mixed, summed, words
+from streams.digest import hashed, summed
 from streams.gpu_slots import GpuSlots
 
 Int64s = NDArray[np.int64]
@@ -84,7 +84,8 @@ class Ring:
         at = (second % self.seconds) * self._cells.shape[1] + columns
         at, cells = one_a_cell(at, cells)
         flat = self._cells.reshape(-1, len(EMPTY))
-        flat[at] = merged(flat[at], cells)
+        is_new = flat[at, RANK] < 0
+        flat[at] = cells if is_new.all() else merged(flat[at], cells)
 
     def close(self, first: int, end: int) -> RackSeconds:
         """Return the racks that reported in each second of `[first, end)`; months without any cost nothing."""
@@ -101,9 +102,10 @@ class Ring:
         return RackSeconds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _make_room(self, rack: Int64s) -> None:
-        new = np.unique(rack[self._column[rack] < 0])
-        if not len(new):
+        missing = self._column[rack] < 0
+        if not missing.any():
             return
+        new = np.unique(rack[missing])
         counts = self._slots.rack_count[new]
         starts = len(self._numbers) + np.cumsum(counts) - counts
         self._column[new] = starts
@@ -183,8 +185,9 @@ def _rack_seconds(cells: Cells, seconds: Int64s, layout: _Layout, slots: GpuSlot
     if not cells.size:
         return RackSeconds(*(np.empty(0, np.int64) for _ in RackSeconds._fields))
     racks, starts, numbers = layout
-    rank, power = cells[..., RANK], cells[..., POWER]
-    came, powered = rank >= 0, power >= 0
+    # One column after the other in memory: what follows reads each of them several times.
+    rank, power, power_max, utilization, temperature, low, high = np.ascontiguousarray(np.moveaxis(cells, 2, 0))
+    came, powered, used = rank >= 0, power >= 0, utilization >= 0
 
     def total(values: NDArray[np.generic]) -> Int64s:
         return np.add.reduceat(values, starts, axis=1, dtype=np.int64)
@@ -192,32 +195,54 @@ def _rack_seconds(cells: Cells, seconds: Int64s, layout: _Layout, slots: GpuSlot
     def greatest(values: NDArray[np.generic]) -> Int64s:
         return np.maximum.reduceat(values, starts, axis=1).astype(np.int64)
 
-    reporting, readings = total(powered), total(np.bitwise_count(cells[..., SEEN_LOW:].view(np.uint32)).sum(-1))
+    reporting = total(powered)
+    readings = total(np.bitwise_count(low.view(np.uint32)) + np.bitwise_count(high.view(np.uint32)))
     nameplate = slots.nameplate_milliwatts[numbers]
-    silent = np.where(powered, 0, nameplate)
-    unknown = greatest(~powered & (nameplate < 0)[None, :]) > 0
-    time = seconds[:, None] * SECOND + rank % SECOND
-    packed = [power.astype(np.int64) << 32 | cells[..., POWER_MAX].view(np.uint32)]
-    packed.append(cells[..., UTILIZATION].astype(np.int64) << 32 | cells[..., TEMPERATURE].view(np.uint32))
-    seen = np.ascontiguousarray(cells[..., SEEN_LOW:]).view(np.int64)[..., 0]
-    digests = np.where(came, mixed(words(hashed(time, *packed, seen)) + slots.identity[numbers]), np.uint64(0))
-    utilization = cells[..., UTILIZATION]
+    micros = rank % SECOND
     columns = RackSeconds(
         second=np.broadcast_to(seconds[:, None], reporting.shape),
         rack=np.broadcast_to(racks, reporting.shape),
-        power_deciwatts=np.where(reporting > 0, total(np.maximum(power, 0)), -1),
-        power_max_deciwatts=np.where(reporting > 0, total(np.maximum(cells[..., POWER_MAX], 0)), -1),
-        silent_nameplate_milliwatts=np.where(unknown, -1, total(np.maximum(silent, 0))),
-        utilization_sum_e4=total(np.maximum(utilization, 0)),
-        utilization_count=total(utilization >= 0),
-        temperature=greatest(cells[..., TEMPERATURE]),
+        power_deciwatts=np.where(reporting > 0, total(power * powered), -1),
+        power_max_deciwatts=np.where(reporting > 0, total(power_max * powered), -1),
+        silent_nameplate_milliwatts=_silent_nameplate(~powered, nameplate, starts),
+        utilization_sum_e4=total(utilization * used),
+        utilization_count=total(used),
+        temperature=greatest(temperature),
         expected=np.broadcast_to(slots.rack_count[racks], reporting.shape),
         reporting=reporting,
-        oldest_age_microseconds=greatest(np.where(came, SECOND - rank % SECOND, 0)),
+        oldest_age_microseconds=greatest(np.where(came, SECOND - micros, 0)),
         readings=readings,
-        digest=summed(digests, starts, axis=1),
+        digest=summed(
+            np.where(
+                came,
+                hashed(
+                    seconds[:, None] * SECOND + micros,
+                    _pair(power, power_max),
+                    _pair(utilization, temperature),
+                    _pair(high, low),
+                    np.broadcast_to(slots.identity[numbers].view(np.int64), rank.shape),
+                ),
+                np.uint64(0),
+            ),
+            starts,
+            axis=1,
+        ),
     )
     there = readings > 0
     rows = RackSeconds(*(column[there] for column in columns))
     order = np.lexsort((rows.rack, rows.second))
     return RackSeconds(*(column[order] for column in rows))
+
+
+def _silent_nameplate(silent: NDArray[np.bool_], nameplate: Int64s, starts: Int64s) -> Int64s:
+    """Return Σ of the nameplates of what is silent; −1 where one of them is not known."""
+    if not silent.any():
+        return np.zeros((len(silent), len(starts)), np.int64)
+    watts = np.add.reduceat(silent * np.maximum(nameplate, 0), starts, axis=1)
+    unknown = np.add.reduceat(silent & (nameplate < 0), starts, axis=1, dtype=np.int64)
+    return np.where(unknown > 0, -1, watts)
+
+
+def _pair(upper: Cells, lower: Cells) -> Int64s:
+    """Return two columns of a cell as one word."""
+    return upper.astype(np.int64) << 32 | lower.view(np.uint32)

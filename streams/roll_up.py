@@ -14,9 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import Partial
+from streams.closing import Messages
 from streams.gpu_slots import GpuSlots
 from streams.gpu_stream import GpuRows, GpuStream
-from streams.meter_stream import MeterRows, MeterStream
+from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
 GPU_TOPIC = "telemetry.gpu.v1"
@@ -56,12 +57,15 @@ class RollUp:
         **Frame in** the record's columns, the quantized integers of admission, `_partition`, `_offset`.
         Returns closings and revisions in the order in which they must be sent.
         """
+        rows, bounds = _by_partition(rows)
+        time, offset = rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy()
+        messages = Messages.of(time, offset, rows["_partition"].to_numpy())
+        gpus = GpuRows.of(rows, self._slots) if topic == GPU_TOPIC else None
         partials: list[Partial] = []
-        ordered, bounds = _by_partition(rows)
-        every = GpuRows.of(ordered, self._slots) if topic == GPU_TOPIC else MeterRows.of(ordered)
         for number, next_offset in sorted(next_offsets.items()):
-            part = every.part(*bounds[number]) if number in bounds else None
-            partials += self._streams[topic, number].feed(part, next_offset, now)
+            start, end = bounds.get(number, (0, 0))
+            part = rows[start:end] if gpus is None else gpus.part(start, end)
+            partials += self._streams[topic, number].feed(part, messages.part(start, end), next_offset, now)
         return partials
 
     def idle(self, at_log_end: Collection[Partition], now: int) -> list[Partial]:

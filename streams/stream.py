@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
-from streams.closing import NO_TIME, SECOND, Passage, Revisable, final_end, passage
+from streams.closing import NO_TIME, SECOND, Messages, Passage, Revisable, final_end
 
 Int64s = NDArray[np.int64]
 Kind = Literal["closing", "revision", "idle"]
@@ -21,19 +21,8 @@ ROWS_A_PARTIAL = 8_000
 """About 900 kB of Arrow: below every client's default limit of a message."""
 
 
-class Rows(Protocol):
-    """Admitted rows of one partition in log order; `time` in µs."""
-
-    @property
-    def time(self) -> Int64s:
-        """Event time of each row."""
-
-    @property
-    def offset(self) -> Int64s:
-        """Offset of each row's message."""
-
-
-R = TypeVar("R", bound=Rows)
+R = TypeVar("R")
+"""The admitted rows of one partition in log order, as its stream wants them."""
 
 
 class Stream(ABC, Generic[R]):
@@ -69,18 +58,17 @@ class Stream(ABC, Generic[R]):
         """Return how many seconds before a window its readings may lie."""
         return 0
 
-    def feed(self, rows: R | None, next_offset: int, now: int) -> list[Partial]:
-        """Take admitted rows (None = all were refused) and the offset after the last message."""
+    def feed(self, rows: R, messages: Messages, next_offset: int, now: int) -> list[Partial]:
+        """Take admitted rows, the messages that brought any, and the offset after the last of all messages."""
         self._active_at, self._told = now, None
         if self._from_offset is None:
-            self._from_offset = next_offset if rows is None else int(rows.offset[0])
+            self._from_offset = int(messages.offset[0]) if len(messages.offset) else next_offset
         partials: list[Partial] = []
-        if rows is not None:
-            passing = passage(rows.time, rows.offset, self.watermark)
+        if len(messages.offset):
             if self.floor is None:
-                self.floor = self.closed = int(passing.oldest[0]) // SECOND
-            self._revisable.append(passing.offset, passing.newest)
-            partials = self._take(rows, passing)
+                self.floor = self.closed = int(messages.oldest[0]) // SECOND
+            self._revisable.append(messages.offset, messages.newest)
+            partials = self._take(rows, Passage.of(messages, self.watermark))
         self.next_offset = next_offset
         return partials
 
