@@ -7,6 +7,7 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -90,8 +91,8 @@ def _by_partition(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, tuple[int
         order = np.lexsort((offset, partition))
         rows, partition = rows[order], partition[order]
     numbers, starts = np.unique(partition, return_index=True)
-    ends = [*starts[1:].tolist(), len(partition)]
-    return rows, dict(zip(numbers.tolist(), zip(starts.tolist(), ends, strict=True), strict=True))
+    bounds = [*starts.tolist(), len(partition)]
+    return rows, dict(zip(numbers.tolist(), pairwise(bounds), strict=True))
 
 
 def _is_ordered(partition: NDArray[np.int32], offset: NDArray[np.int64]) -> bool:

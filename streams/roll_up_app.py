@@ -77,7 +77,6 @@ class RollUpStage:
 
     async def close(self) -> None:
         """Disconnect."""
-        self._watch.cancel()
         await self._open.aclose()
 
     async def _take(self, topic: str, messages: list[Message]) -> None:

@@ -26,7 +26,8 @@ from streams.roll_up import GPU_TOPIC, RollUp
 BARS = {46: 500_000, 350: 2_000_000, 2000: 4_000_000}
 PARTITIONS = 16
 SECONDS = 20
-DRAIN_SECS = 0.1
+DRAIN_SECS = 1.0
+"""A worker that has to catch up drains what came in a second and more at once."""
 START = 1_700_000_000
 
 

@@ -171,6 +171,13 @@ def test_a_restart_from_the_committed_place_tells_the_same_again():
     assert_frame_equal(again, whole.filter(whole["at"] >= int(note) - START))
 
 
+def test_a_drain_of_which_nothing_was_admitted_moves_the_place_and_tells_nothing():
+    roll_up = RollUp(slots(), meters())
+    roll_up.assign((GPU_TOPIC, 0), "", 0)
+    assert roll_up.feed(GPU_TOPIC, gpu_frame([]), {0: 5}, 0) == []
+    assert roll_up.places() == {(GPU_TOPIC, 0): (5, "")}
+
+
 def test_nothing_below_the_first_second_read_is_told():
     log = [rack_second(5.0), rack_second(4.5), rack_second(9.0)]
     assert {row[0] for row in powers(play(log), "closing", "revision")} == {5}

@@ -1,0 +1,52 @@
+"""Stages for the tests of the engine; `python -m tests.streams.stages KIND BOOTSTRAP APP SLOT TOPIC…` runs one."""
+
+from __future__ import annotations
+
+import sys
+
+from streams import engine
+from streams.fetch import Place
+
+
+class Echo:
+    """Print what the engine brings, one line a call; commit all of it."""
+
+    def __init__(self, topics):
+        self.topics = tuple(topics)
+
+    async def open(self, engine):
+        self.engine = engine
+
+    async def assigned(self, committed):
+        print("assigned", sorted((at[1], place) for at, place in committed.items() if place), flush=True)
+        return self.start(committed)
+
+    def start(self, committed):
+        return {}
+
+    async def dropped(self, partition, offset):
+        print("dropped", partition[1], offset, flush=True)
+
+    async def drain(self, messages):
+        for message in messages:
+            print("got", message.partition, message.offset, message.value, flush=True)
+            if message.value == b"boom":
+                raise ValueError("a value that nobody expected")
+        return {(m.topic, m.partition): Place(m.offset + 1, f"note {m.offset}") for m in messages}
+
+    async def close(self):
+        print("closed", flush=True)
+
+
+class Rewound(Echo):
+    """Choose its own place: the log's start, whatever was committed."""
+
+    def start(self, committed):
+        return dict.fromkeys(committed, 0)
+
+
+if __name__ == "__main__":
+    kind, bootstrap, app, slot, *topics = sys.argv[1:]
+    engine.ASSIGNED_WITHIN_SECS = 3.0
+    stage = {"echo": Echo, "rewound": Rewound}[kind](topics)
+    engine.run(stage, engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05), bootstrap=bootstrap, slot=int(slot))
