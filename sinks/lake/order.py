@@ -31,7 +31,7 @@ def by_hour(rows: pa.Table, table: Table, max_hours: int) -> Iterator[tuple[str,
         return
     for group, members in _groups(index, counts, max_hours):
         hour = MIXED_HOUR if group is None else hour_text(distinct[group])
-        yield hour, in_order(rows.take(pa.array(members)), table.sort)
+        yield hour, in_order(_take(rows, members), table.sort)
 
 
 def hour_text(hour: int) -> str:
@@ -44,7 +44,7 @@ def in_order(rows: pa.Table, sort: Sequence[str]) -> pa.Table:
     key = packed_key([_integers(rows.column(name)) for name in sort])
     if np.all(key[1:] >= key[:-1]):
         return rows
-    return rows.take(pa.array(np.argsort(key, kind="stable")))
+    return _take(rows, np.argsort(key, kind="stable"))
 
 
 def packed_key(columns: Sequence[Integers]) -> Integers:
@@ -62,6 +62,16 @@ def packed_key(columns: Sequence[Integers]) -> Integers:
     for column, low, width in zip(columns, lows, widths, strict=True):
         key = (key << width) | (column - low)
     return key
+
+
+def _take(rows: pa.Table, order: Integers) -> pa.Table:
+    """Return rows by number; a column of nulls alone, as many are, costs nothing."""
+    indices = pa.array(order)
+    columns = [
+        column.slice(0, len(order)) if column.null_count == rows.num_rows else column.take(indices)
+        for column in rows.columns
+    ]
+    return pa.table(columns, schema=rows.schema)
 
 
 def _groups(index: Integers, counts: Integers, max_hours: int) -> Iterator[tuple[int | None, Integers]]:

@@ -19,6 +19,7 @@ def run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step = lambd
     `step` is called with the name of each durable step as it is done.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
     uvloop.run(_run(Writer(bootstrap, lake, settings, step)))
 
 

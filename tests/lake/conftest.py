@@ -39,7 +39,7 @@ def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable
             "occurrence": occurrence,
             "signal": number,
         }
-        started.append(WriterProcess(options, tmp_path / f"writer-{slot}.log"))
+        started.append(WriterProcess(options))
         return started[-1]
 
     yield start

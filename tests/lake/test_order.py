@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinks.lake.order import by_hour, in_order, packed_key
@@ -34,6 +34,7 @@ def progress(hours: list[int]) -> pa.Table:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS), min_size=1, max_size=60))
 def test_a_packed_key_orders_rows_as_their_columns_do(rows: list[tuple[int, int, int]]) -> None:
     columns = [np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)]
@@ -41,6 +42,7 @@ def test_a_packed_key_orders_rows_as_their_columns_do(rows: list[tuple[int, int,
     assert [rows[i] for i in order] == sorted(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
 def test_equal_keys_keep_the_order_of_the_log(rows: list[tuple[int, int]]) -> None:
     table = pa.table(
@@ -54,6 +56,7 @@ def test_equal_keys_keep_the_order_of_the_log(rows: list[tuple[int, int]]) -> No
     assert ordered == sorted(table.to_pylist(), key=lambda row: (row["rack"], row["node"]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(400_000, 400_030), min_size=1, max_size=80), st.integers(2, 8))
 def test_every_row_is_in_exactly_one_hour_and_there_are_never_too_many(hours: list[int], most: int) -> None:
     parts = list(by_hour(progress(hours), BY_NAME["progress"], most))

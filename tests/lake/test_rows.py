@@ -45,7 +45,7 @@ def test_garbage_gives_rows_of_the_tables_shape_and_no_error(
     assert all(rows[name].schema == BY_NAME[name].arrow for name in rows)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_mutilated_native_message_never_costs_its_neighbours(data: st.DataObject) -> None:
     good = [gpu_message(offset) for offset in (0, 2)]

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -63,30 +62,35 @@ async def feed(producer: Producer, numbers: range) -> None:
 
 
 class WriterProcess:
-    """A writer in a process of its own; its steps come on stdout, its log lies beside the lake."""
+    """A writer in a process of its own, whose steps and log lines come through one pipe."""
 
-    def __init__(self, options: dict, log: Path) -> None:
-        self.log = log
-        with self.log.open("a") as stderr:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.lake.writer_process", json.dumps(options)],
-                cwd=REPOSITORY,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
-        self.steps: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+    def __init__(self, options: dict) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "tests.lake.writer_process", json.dumps(options)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        self.lines: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.popen.stdout
-        self.steps.extend(line.strip() for line in self.popen.stdout)
+        self.lines.extend(line.strip() for line in self.popen.stdout)
+
+    def has_said(self, words: str) -> bool:
+        """Tell whether a line of its log has these words in it."""
+        return any(words in line for line in self.lines)
+
+    def latest(self) -> str:
+        """Return its latest lines, for a person who looks at a failed test."""
+        return "\n".join(self.lines[-40:])
 
     def wait_for(self, step: str, times: int = 1) -> None:
         """Wait until the writer has done a step so many times."""
-        wait_until(lambda: self.steps.count(step) >= times, lambda: f"{step}: {self.log.read_text()[-3000:]}")
+        wait_until(lambda: self.lines.count(step) >= times, lambda: f"{step} after {self.latest()}")
 
     def stop(self) -> int:
         """Ask it to end and return its exit code."""
