@@ -5,12 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from pathlib import Path
 
 import uvloop
 
 from sinks.lake.parquet import Step
 from sinks.lake.writer import Writer, WriterSettings
+
+_EVERY_SECS = 10.0
+
+
+class _OneVoice(logging.Filter):
+    """Let one line of aiokafka's through in ten seconds: a lost broker makes it say one thing in four ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        now = time.monotonic()
+        if record.levelno < logging.WARNING or now < self._next:
+            return False
+        self._next = now + _EVERY_SECS
+        return True
 
 
 def run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step = lambda _: None) -> None:
@@ -19,7 +39,8 @@ def run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step = lambd
     `step` is called with the name of each durable step as it is done.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_OneVoice())
     uvloop.run(_run(Writer(bootstrap, lake, settings, step)))
 
 
