@@ -15,8 +15,11 @@ from schemas.message import Message
 from schemas.printable import printable_bytes
 from schemas.rejection import WHOLE, Refusal
 
-MAX_LINES = 100_000
+MAX_LINES = 20_000
 """More lines than this in one message are refused as a whole."""
+
+ARROW = b"\xff\xff\xff\xff"
+"""What every Arrow stream begins with, and no JSON."""
 
 _UNFINITE = re.compile(rb'"([A-Za-z_]{1,64})"\s*:\s*([-+]?(?:NaN|Infinity|nan|inf|Inf))\b')
 _TOO_LARGE = re.compile(rb'"([A-Za-z_]{1,64})"\s*:\s*([-+]?[0-9.]{1,400}(?:[eE]\+?[0-9]{3,10})?)')
@@ -38,6 +41,9 @@ def numbered_lines(message: Message, max_decoded_bytes: int, refusals: list[Refu
         size = f"{len(value)} bytes, {lines} lines"
         said = f"is too large: {size}; at most {max_decoded_bytes} bytes and {MAX_LINES} lines are allowed"
         refusals.append(Refusal(message, WHOLE, "too_large", said, value=size))
+    elif value.startswith(ARROW):
+        said = "is Arrow under the name of JSON: send the header content-type: application/vnd.apache.arrow.stream"
+        refusals.append(Refusal(message, WHOLE, "not_json", said, value=printable_bytes(value)))
     elif lines == 1 or _is_one_object(value):
         yield 0, value
     else:
@@ -95,9 +101,7 @@ def _malformed(fields: Sequence[str], line: bytes, text: str) -> RejectedRecordE
         field, value = found[1].decode(), found[2].decode()
         said = f"{field} is {value}; a number or null is allowed"
         return RejectedRecordError("not_a_number", said, field=field if field in fields else None, value=value)
-    if line.startswith(b"\xff\xff\xff\xff"):
-        text = "it looks like Arrow: send the header content-type: application/vnd.apache.arrow.stream"
-    elif line.startswith(b"\xef\xbb\xbf"):
+    if line.startswith(b"\xef\xbb\xbf"):
         text = "it begins with a byte order mark: send UTF-8 without one"
     return RejectedRecordError("not_json", f"is not one JSON object ({text})", value=shown)
 
