@@ -1,0 +1,152 @@
+"""On a real Kafka: an evaluator that is killed again and again tells what an undisturbed one tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from logs import EXAMPLE, POWER, RULES, Logs, busy_hour, readings_of
+
+from broker.consumer import read_to_end
+from broker.embedded import EmbeddedKafka
+from broker.facility import publish
+from broker.producer import Producer
+from schemas import arrow, partial
+from schemas.admission import admit
+from schemas.alert import Alert, decode_alert
+from schemas.decode import decode
+from schemas.facility import load
+from schemas.message import Message
+from schemas.meter import METER
+from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
+from schemas.registry import Registry
+from schemas.topics import BY_NAME
+from schemas.window import WINDOW
+from streams.evaluate import Evaluator
+from streams.running_jobs import RunningJobs
+from streams.watch import watch
+
+REPOSITORY = Path(__file__).parents[2]
+STREAMS = [(topic, n) for topic in ("telemetry.gpu.v1", POWER) for n in range(BY_NAME[topic].partitions)]
+
+
+@contextmanager
+def an_evaluator(bootstrap: str, rules: Path, cache: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "wattline", "worker", "evaluate", "--clock", "event", "--bootstrap", bootstrap]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen([*command, "--rules", str(rules)], cwd=REPOSITORY, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def rules_file(folder: Path) -> Path:
+    lines = ["schema_version = 1"]
+    for rule in RULES:
+        lines.append("[[rules]]")
+        given = rule.model_dump(exclude_defaults=True, exclude_none=True)
+        lines += [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+    path = folder / "rules.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def open_notes() -> list[Partial]:
+    """Return idle notes of the partitions that nothing flows through."""
+    idle = [stream for stream in STREAMS if stream not in ((POWER, 0), (POWER, 1))]
+    return [Partial(Envelope(*stream, 0, 0, "idle", 0, OPEN_END, 0), PARTIAL.empty()) for stream in idle]
+
+
+async def send_slowly(bootstrap: str, logs: Logs, keys: dict[int, bytes], secs: float) -> None:
+    """Send the logs second by second: readings, then the partials of the second."""
+    before = Counter(message.partition for message in await read_to_end(bootstrap, POWER))
+    async with Producer(bootstrap) as producer:
+        for note in open_notes():
+            value, headers = partial.encode(note)
+            await producer.send("windows.rack.v1", value, b"ruh", headers)
+        steps = len(logs.power[0])
+        each = -(-len(logs.partials) // steps)
+        for step in range(steps):
+            for partition, key in keys.items():
+                rows = readings_of([logs.power[partition][step]]).select(METER.polars.keys())
+                await producer.send(POWER, arrow.encode(METER, rows), key, arrow.headers(METER))
+            for message in logs.partials[step * each : (step + 1) * each]:
+                to_offset = message.envelope.to_offset + before[message.envelope.partition]
+                envelope = msgspec.structs.replace(message.envelope, to_offset=to_offset)
+                value, headers = partial.encode(Partial(envelope, message.rows))
+                await producer.send("windows.rack.v1", value, b"ruh", headers)
+            await asyncio.sleep(secs / steps)
+        await producer.flush(within_secs=30)
+
+
+async def keys_of_partitions(bootstrap: str) -> dict[int, bytes]:
+    """Return a key that lands on partition 0 and one on 1, and leave the trial messages there, empty of rows."""
+    keys: dict[int, bytes] = {}
+    nothing = arrow.encode(METER, METER.empty())
+    async with Producer(bootstrap) as producer:
+        for number in range(64):
+            key = f"group-{number}".encode()
+            partition, _ = await (await producer.send(POWER, nothing, key, arrow.headers(METER)))
+            keys.setdefault(partition, key)
+    return {partition: keys[partition] for partition in (0, 1)}
+
+
+def undisturbed(registry: Registry, power: list[Message], partials: list[Message]) -> list[Alert]:
+    """Evaluate what lies in Kafka in one go."""
+    evaluator = Evaluator(watch(RULES, registry), STREAMS)
+    evaluator.jobs = RunningJobs()
+    rows = admit(METER, decode(POWER, power, registry).frame, registry, clock="event").rows
+    alerts = evaluator.read(rows, {message.partition: message.offset + 1 for message in power})
+    for message in partials:
+        said = partial.decode(message)
+        evaluator.take(message.offset, said.envelope, said.rows)
+    return alerts + evaluator.close().alerts
+
+
+def once(alerts: list[Alert]) -> dict[tuple[object, ...], Alert]:
+    return {alert.identity: alert for alert in alerts}
+
+
+async def until_all_are_told(bootstrap: str, wanted: int, within_secs: float) -> dict[tuple[object, ...], Alert]:
+    deadline = time.monotonic() + within_secs
+    while True:
+        told = once([decode_alert(message) for message in await read_to_end(bootstrap, "alerts.v1")])
+        if len(told) >= wanted or time.monotonic() > deadline:
+            return told
+        await asyncio.sleep(0.2)
+
+
+def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    keys = asyncio.run(keys_of_partitions(bootstrap))
+    logs = busy_hour(registry, seed=7, seconds=90)
+
+    async def with_kills() -> None:
+        sending = asyncio.create_task(send_slowly(bootstrap, logs, keys, secs=12))
+        while not sending.done():
+            with an_evaluator(bootstrap, rules, tmp_path):
+                await asyncio.wait([sending], timeout=3.5)
+        await sending
+
+    asyncio.run(with_kills())
+    power = asyncio.run(read_to_end(bootstrap, POWER))
+    wanted = once(undisturbed(registry, power, asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))))
+    assert len(wanted) > 50
+    with an_evaluator(bootstrap, rules, tmp_path):
+        told = asyncio.run(until_all_are_told(bootstrap, len(wanted), within_secs=20))
+    assert told.keys() == wanted.keys()
+    assert told == wanted
+    windows = arrow.decode(WINDOW, asyncio.run(read_to_end(bootstrap, "windows.site.v1")))
+    assert windows.refused.is_empty() and windows.frame["every_seconds"].n_unique() == 2
