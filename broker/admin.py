@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -21,6 +22,9 @@ from schemas.topics import TOPICS, Topic
 
 CONNECT_WITHIN_SECS = 5.0
 READY_WITHIN_SECS = 20.0
+KNOWN_WITHIN_SECS = 1.0
+
+Answer = TypeVar("Answer")
 
 
 async def create_topics(bootstrap: str, *, replication: int = 1, topics: Iterable[Topic] = TOPICS) -> None:
@@ -45,13 +49,17 @@ async def partitions(bootstrap: str) -> dict[str, int]:
 
 async def require_topics(bootstrap: str, names: Iterable[str]) -> dict[str, int]:
     """Return the number of partitions of each topic named; raise UnavailableError for one that is missing."""
-    existing = await partitions(bootstrap)
-    if missing := [name for name in names if name not in existing]:
-        raise UnavailableError(
-            f"topic {', '.join(missing)} does not exist on the Kafka at {bootstrap}: create the topics first "
-            f"(`wattline run` and `wattline kafka start` do; it has {len(existing)} topics)"
-        )
-    return {name: existing[name] for name in names}
+    names = list(names)
+    async with admin(bootstrap) as client:
+        # For a moment: of several nodes some hear of a new topic later than the one that made it.
+        async for existing in _again_and_again(KNOWN_WITHIN_SECS, lambda: _partitions(client)):
+            if existing.keys() >= set(names):
+                return {name: existing[name] for name in names}
+    missing = ", ".join(name for name in names if name not in existing)
+    raise UnavailableError(
+        f"topic {missing} does not exist on the Kafka at {bootstrap}, which has {len(existing)} topics: "
+        f"create them first (`wattline run` and `wattline kafka start` do)"
+    )
 
 
 async def largest_message_bytes(bootstrap: str) -> dict[str, int]:
@@ -98,17 +106,15 @@ async def _create(client: AIOKafkaAdminClient, topics: list[Topic], replication:
 
 
 async def _wait_for_leaders(client: AIOKafkaAdminClient, wanted: Mapping[str, Topic]) -> None:
-    deadline = time.monotonic() + READY_WITHIN_SECS
-    while True:
-        described = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
-        without = [name for name in wanted if not _has_leaders(described.get(name))]
+    without = list(wanted)
+    async for described in _again_and_again(READY_WITHIN_SECS, client.describe_topics):
+        partitions_of = {topic["topic"]: topic["partitions"] for topic in described}
+        without = [name for name in wanted if not _has_leaders(partitions_of.get(name))]
         if not without:
             return
-        if time.monotonic() > deadline:
-            raise UnavailableError(
-                f"topic {without[0]} has no leader after {READY_WITHIN_SECS:.0f} s: is a broker down?"
-            )
-        await asyncio.sleep(0.02)
+    raise UnavailableError(
+        f"topic {without[0]} has no leader after {READY_WITHIN_SECS:.0f} s: is one of Kafka's nodes down?"
+    )
 
 
 def _has_leaders(described: list[dict] | None) -> bool:
@@ -119,7 +125,7 @@ async def _check(client: AIOKafkaAdminClient, topics: list[Topic], existing: Map
     """Compare topics that were there before with the table."""
     settings = await _settings(client, [topic.name for topic in topics])
     for topic in topics:
-        found = {"partitions": str(existing[topic.name]), **settings[topic.name]}
+        found = {"partitions": str(existing[topic.name]), **settings.get(topic.name, {})}
         for setting, value in {"partitions": str(topic.partitions), **topic.settings()}.items():
             if found.get(setting) != value:
                 raise ConfigurationError(
@@ -129,11 +135,27 @@ async def _check(client: AIOKafkaAdminClient, topics: list[Topic], existing: Map
 
 
 async def _settings(client: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return the settings by topic; topics that are deleted meanwhile are left out."""
     if not names:
         return {}
-    responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    described = [resource for response in responses for resource in response.resources]
-    return {name: {entry[0]: entry[1] for entry in entries} for _code, _message, _kind, name, entries in described}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    async for responses in _again_and_again(KNOWN_WITHIN_SECS, lambda: client.describe_configs(resources)):
+        for code, _message, _kind, name, entries in (each for response in responses for each in response.resources):
+            if code == 0:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+        if found.keys() >= set(names):
+            break
+    return found
+
+
+async def _again_and_again(within_secs: float, ask: Callable[[], Awaitable[Answer]]) -> AsyncIterator[Answer]:
+    """Yield what is answered, time after time, until it is too late; the caller leaves when it is content."""
+    deadline = time.monotonic() + within_secs
+    yield await ask()
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+        yield await ask()
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _announcement(locks: list[Path], jars_megabytes: float) -> str:
     parts = [f"{_megabytes(lock)} MB of packages ({lock.name})" for lock in locks]
     if jars_megabytes:
         parts.append(f"{jars_megabytes:.0f} MB of Kafka's jars into {jars.folder()}")
-    return f"fetches {' and '.join(parts)}; packages go into {ENVIRONMENT}"
+    return f"fetches up to {' and '.join(parts)}; packages go into {ENVIRONMENT}"
 
 
 def _megabytes(lock: Path) -> str:
