@@ -14,7 +14,9 @@ from schemas.alert import Alert
 from schemas.printable import printable
 from wattline.live import LiveState
 from wattline.quantities import MISSING, age, share, watts
+from wattline.view import View
 
+EVERYTHING = View()
 STALE_SECONDS = 10.0
 """Data older than this is called old in the first sentence."""
 _BAR = 12
@@ -22,14 +24,17 @@ _NEAR, _OVER = 0.95, 1.0
 _STATES = {"firing": "bold red", "continued": "bold red", "stale": "magenta", "keeping": "yellow", "resolved": "green"}
 
 
-def picture(state: LiveState, now: datetime, *, most: int = 10, alerts: int = 8) -> RenderableType:
-    """Return the whole picture: the sentence, at most `most` subjects of each kind, at most `alerts` alerts."""
+def picture(
+    state: LiveState, now: datetime, *, most: int = 10, alerts: int = 8, view: View = EVERYTHING
+) -> RenderableType:
+    """Return the picture: the sentence, at most `alerts` alerts, at most `most` subjects of each kind in view."""
     subjects = state.subjects(now)
     told = [alert for alert in state.alerts() if alert.fired is not None][:alerts]
     parts: list[RenderableType] = [sentence(state, subjects, now), Text()]
     if told:
         parts += [*(alert_line(alert) for alert in told), Text()]
-    return Group(*parts, _table(subjects, most))
+    chosen = subjects if view.kind is None else subjects.filter(pl.col("kind") == view.kind)
+    return Group(*parts, _table(chosen.slice(view.first), most))
 
 
 def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:

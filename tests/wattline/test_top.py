@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
 from datetime import UTC, datetime
 
 import polars as pl
@@ -78,3 +87,39 @@ def test_what_cannot_be_drawn_live_asks_for_once(options: list[str]) -> None:
     refused = CliRunner().invoke(command, options)
     assert refused.exit_code == 2
     assert "--once" in refused.stderr
+
+
+def test_on_a_terminal_keys_choose_what_is_drawn_and_q_ends_it(fresh_kafka: EmbeddedKafka) -> None:
+    registry = asyncio.run(publish(fresh_kafka.bootstrap, load(facility_file("2MW"))))
+    asyncio.run(send(fresh_kafka.bootstrap, registry, 123_456.0))
+    argv = [sys.executable, "-m", "wattline", "top", "--bootstrap", fresh_kafka.bootstrap]
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
+    before = termios.tcgetattr(theirs)
+    # Python's own view of the environment: pytest loads readline, which puts a terminal's size into C's.
+    environment = dict(os.environ)
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(argv, env=environment, start_new_session=True, **streams) as watching:
+        try:
+            assert "123.5 kW" in drawn(terminal, "123.5 kW")
+            os.write(terminal, b"f" * 7)  # the seventh kind: racks, all 18 of them
+            assert "ruh/h2/r01/k04" in drawn(terminal, "ruh/h2/r01/k04")
+            os.write(terminal, b"q")
+            drawn(terminal, "\x1b[?1049l")
+            assert watching.wait(timeout=10) == 0
+            assert termios.tcgetattr(theirs) == before
+        finally:
+            watching.kill()
+            os.close(theirs)
+            os.close(terminal)
+
+
+def drawn(terminal: int, until: str, within_secs: float = 30.0) -> str:
+    """Return what was drawn up to and with the text `until`."""
+    seen, deadline = "", time.monotonic() + within_secs
+    while until not in seen:
+        left = deadline - time.monotonic()
+        assert left > 0, f"never drawn: {until!r}, but {seen[-2000:]!r}"
+        if select.select([terminal], [], [], left)[0]:
+            seen += os.read(terminal, 65_536).decode(errors="ignore")
+    return seen

@@ -9,17 +9,20 @@ import sys
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from broker.facility import read_registry
-from wattline import summary
-from wattline.live import KINDS, kept_up, state_now
+from wattline import keys, summary
+from wattline.live import KINDS, LiveState, kept_up, state_now
 from wattline.options import bootstrap_option
+from wattline.view import KEYS, View, after
 
 REDRAW_SECONDS = 0.5
-_LINES_ABOVE = 12
-"""The sentence, the alerts and the head of the table."""
+_ALERTS = 6
+_LINES_AROUND = _ALERTS + 6
+"""Keys, sentence, alerts, the head of the table and what it says below."""
 
 
 @click.command()
@@ -28,7 +31,7 @@ _LINES_ABOVE = 12
 @click.option("--most", type=click.IntRange(1), default=10, show_default=True, help="Rows of each kind in the table.")
 @bootstrap_option
 def command(once: bool, form: str, most: int, bootstrap: str) -> None:
-    """Watch racks, feeds, halls and sites against their limits, the nearest first; Ctrl-C ends it."""
+    """Watch racks, feeds, halls and sites against their limits, the nearest first; q ends it."""
     if form == "json" and not once:
         raise click.UsageError("--format json is one picture: add --once")
     if not once and not sys.stdout.isatty():
@@ -53,9 +56,39 @@ async def _watch(bootstrap: str, most: int) -> None:
     started = datetime.now(UTC)
     state = await state_now(bootstrap, await read_registry(bootstrap), started)
     async with kept_up(state, bootstrap, started):
-        with Live(screen=True, auto_refresh=False, vertical_overflow="crop") as screen:
-            while True:
-                fitting = (screen.console.height - _LINES_ABOVE) // len(KINDS)
-                now = datetime.now(UTC)
-                screen.update(summary.picture(state, now, most=max(1, min(most, fitting))), refresh=True)
-                await asyncio.sleep(REDRAW_SECONDS)
+        await Watch(state, most).run()
+
+
+class Watch:
+    """Draw the state twice a second and at every key, until `q`."""
+
+    def __init__(self, state: LiveState, most: int) -> None:
+        self._state, self._most = state, most
+        self._console = Console()
+        self._view: View | None = View()
+        self._touched = asyncio.Event()
+        self._counts = dict(state.subjects(datetime.now(UTC)).group_by("kind", maintain_order=True).len().iter_rows())
+
+    async def run(self) -> None:
+        """Return when a key ends the watch."""
+        screen = Live(console=self._console, screen=True, auto_refresh=False, vertical_overflow="crop")
+        with screen, keys.pressed(self._press):
+            while self._view is not None:
+                screen.update(self._picture(self._view), refresh=True)
+                self._touched.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._touched.wait(), REDRAW_SECONDS)
+
+    def _press(self, key: str) -> None:
+        if self._view is not None:
+            self._view = after(self._view, key, self._counts, self._page)
+            self._touched.set()
+
+    @property
+    def _page(self) -> int:
+        return max(1, self._console.height - _LINES_AROUND)
+
+    def _picture(self, view: View) -> RenderableType:
+        most = self._page if view.kind else max(1, min(self._most, self._page // len(KINDS) - 1))
+        drawn = summary.picture(self._state, datetime.now(UTC), most=most, alerts=_ALERTS, view=view)
+        return Group(Text(KEYS, style="dim"), drawn)
