@@ -19,7 +19,7 @@ METER = Record(
         Column("apparent_va", pa.float64(), "apparent power", "VA", low=0, high=1e9),
         Column("current_amps", pa.float64(), "RMS current", "A", low=0, high=1e6),
         Column("voltage_volts", pa.float64(), "RMS voltage", "V", low=0, high=1e6),
-        Column("energy_joules", pa.float64(), "counter", "J", low=0, high=1e18),
+        Column("energy_joules", pa.float64(), "counter", "J", low=0, high=9e15),
         Column("interval_seconds", pa.float32(), "the interval between or under readings", "s", low=0, high=86_400),
         Column("averaging", pa.int8(), "0 = instant, 1 = mean over the interval", null="not said", low=0, high=1),
         Column("quality", pa.int8(), "0 = good, 1 = suspect by the source's own word", null="good", low=0, high=1),
