@@ -133,7 +133,7 @@ class EvaluateStage:
             self._evaluator.jobs.hear(placed.record for placed in decoded.records)
             await self._refuse(self._not_yet_refused(decoded.refused))
         if progress:
-            await self._refuse(job.decode_progress(progress, self._registry).refused)
+            await self._refuse(job.decode_progress(progress).refused)
         for message in (*jobs, *progress):
             self._positions[message.topic][message.partition] = message.offset + 1
 
