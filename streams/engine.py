@@ -33,7 +33,7 @@ from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
-from streams.reading import Jump, Partition, Reading
+from streams.reading import Jump, Partition, Progress, Reading
 from streams.slot import hold
 
 logger = logging.getLogger("wattline.streams")
@@ -41,8 +41,10 @@ logger = logging.getLogger("wattline.streams")
 ASSIGNED_WITHIN_SECS = 10.0
 COMMIT_EVERY_SECS = 1.0
 SAY_AGAIN_SECS = 10.0
+WATCH_EVERY_SECS = 20.0
+STUCK_AFTER_SECS = 60.0
 PENDING_MESSAGES = 20_000
-PENDING_BYTES = 64_000_000
+PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
 
 
@@ -169,6 +171,7 @@ class Engine:
         try:
             self._require_agents()
             await self._require_assignment()
+            self._watching = asyncio.ensure_future(self._watch())
             while True:
                 await self._drain()
                 await self._pause()
@@ -254,6 +257,21 @@ class Engine:
                     f"(topics {', '.join(self.stage.topics)} at {self.bootstrap}); more workers than partitions?"
                 )
             await asyncio.sleep(0.05)
+
+    async def _watch(self) -> None:
+        """End the process where a partition has more and nothing comes: heartbeats would keep it (traps.md 18)."""
+        watch = Progress(STUCK_AFTER_SECS)
+        while True:
+            await asyncio.sleep(WATCH_EVERY_SECS)
+            try:
+                ends = await self._thread.highwaters(*(_tp(at) for at in self.reading.assigned))
+            except Exception as error:
+                logger.info("the ends of the logs are not known: %s", error)
+                watch = Progress(STUCK_AFTER_SECS)  # the broker is away: waiting is right
+                continue
+            stuck = watch.stuck(self.reading.next, {(at.topic, at.partition): end for at, end in ends.items()})
+            if stuck:
+                self.fail(UnavailableError(f"nothing came for {STUCK_AFTER_SECS:.0f} s of {stuck}, whose log has more"))
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process with one line. Nothing is flushed: what was not acknowledged is read again."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from schemas.message import Message
@@ -70,3 +71,24 @@ class Reading:
         taken, self.pending = self.pending[:end], self.pending[end:]
         self._pending_bytes = sum(len(message.value or b"") for message in self.pending)
         return taken, jump
+
+
+class Progress:
+    """Notice partitions whose log has more while nothing of it comes."""
+
+    def __init__(self, stuck_after_secs: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stuck_after_secs = stuck_after_secs
+        self._clock = clock
+        self._moved: dict[Partition, tuple[int, float]] = {}
+
+    def stuck(self, positions: Mapping[Partition, int], log_ends: Mapping[Partition, int]) -> str:
+        """Return a partition that has stood still below its log's end for too long, as topic/partition, or ""."""
+        now = self._clock()
+        for at, end in log_ends.items():
+            position = positions.get(at, 0)
+            seen, since = self._moved.get(at, (-1, now))
+            if position >= end or position != seen:
+                self._moved[at] = (position, now)
+            elif now - since > self._stuck_after_secs:
+                return f"{at[0]}/{at[1]}"
+        return ""

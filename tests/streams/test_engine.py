@@ -10,6 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from broker.admin import create_topics
+from broker.embedded import EmbeddedKafka
+from broker.ports import free
 from tests.streams.processes import Process
 
 
@@ -143,3 +146,27 @@ def test_a_topic_that_is_missing_is_waited_for_with_one_line(run):
     process = run("no-such-topic")
     process.wait_for("waiting: topic no-such-topic does not exist")
     assert process.popen.poll() is None
+
+
+@pytest.mark.kafka
+def test_a_broker_that_is_away_for_a_while_is_waited_for(tmp_path):
+    """No crash loop and few lines; what was sent before and after comes once."""
+    topic = "telemetry.jobs.v1"
+    with EmbeddedKafka(tmp_path / "kafka", port=free(1)[0], quick_start=True) as kafka:
+        asyncio.run(create_topics(kafka.bootstrap))
+        arguments = ("-m", "tests.streams.stages", "echo", kafka.bootstrap, "away", "0", topic)
+        with Process(tmp_path / "away.log", *arguments) as process:
+            _bounced(kafka, topic, process)
+
+
+def _bounced(kafka, topic, process):
+    asyncio.run(_append(kafka.bootstrap, topic, [b"before"]))
+    process.wait_for("got 0 0")
+    kafka.stop()
+    process.wait_for("Attempt to send a request to node which is not ready")
+    kafka.start()
+    asyncio.run(_append(kafka.bootstrap, topic, [b"after"]))
+    output = process.wait_for("got 0 1", within_secs=40)
+    assert output.count("got") == 2
+    assert output.count("wattline:") < 6
+    assert process.terminate() < 5

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from schemas import arrow
+from schemas.admission import admit
+from schemas.decode import decode
+from schemas.gpu import GPU
+from schemas.message import Message
 from streams.gpu_stream import RING_SECONDS
 from streams.roll_up import GPU_TOPIC, RollUp
 from tests.streams.log import (
@@ -203,6 +209,33 @@ def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_
     assert roll_up.idle({(GPU_TOPIC, 0)}, 3_000_000) == []
     told = roll_up.feed(GPU_TOPIC, gpu_frame([(2, rack_second(5.0))]), {0: 3}, 4_000_000)
     assert powers(told, "closing") == powers([note], "idle")
+
+
+def test_a_rack_whose_clock_is_ten_minutes_ahead_is_refused_and_closes_nothing_for_the_others():
+    """Fails where admission does not hold event time against append time: the others would all be late."""
+    roll_up = RollUp(slots(), meters())
+    roll_up.assign((GPU_TOPIC, 0), "", 0)
+    log = [rack_second(0.0), rack_second(600.0, rack=2), rack_second(0.5, rack=3), rack_second(2.0)]
+    rows_of = {name: pl.lit(None) for name in GPU.polars}
+    messages = [
+        Message(
+            GPU_TOPIC,
+            0,
+            offset,
+            microseconds(readings[0].at if readings[0].rack != 2 else 0.0),
+            b"rack",
+            arrow.encode(GPU, gpu_frame([(0, readings)]).with_columns(power_watts=100.0).select(
+                **rows_of | {name: pl.col(name) for name in ("time", "rack", "node", "gpu", "power_watts")}
+            ).cast(GPU.polars)),
+            tuple(arrow.headers(GPU)),
+        )
+        for offset, readings in enumerate(log)
+    ]  # fmt: skip
+    decoded = decode(GPU_TOPIC, messages, None)
+    admitted = admit(GPU, decoded.frame, None, clock="wall")
+    assert admitted.refused["reason"].to_list() == ["clock_ahead"] * 8
+    told = roll_up.feed(GPU_TOPIC, admitted.rows, {0: 4}, 0)
+    assert powers(told, "closing", "revision") == [(0, 1, 800_000, 8), (0, 3, 800_000, 8)]
 
 
 readings = st.builds(
