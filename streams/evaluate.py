@@ -21,7 +21,8 @@ from streams.condition import Floats, Ints, Series, judge
 from streams.gauge import spread
 from streams.members import Members
 from streams.minutes import MINUTE, minutes_of, windows_of
-from streams.rack_readings import LONG_AGO, Evaluations, nothing_read, pass_by, read, silent_for
+from streams.rack_readings import Evaluations, pass_by, read
+from streams.reading_state import LONG_AGO, nothing_read, silent_for
 from streams.running_jobs import RunningJobs, places_of
 from streams.sums import MISSING, SECOND, Block, assemble
 from streams.telling import Facts, alerts_of

@@ -9,11 +9,11 @@ rules or facility. Arrays travel as their little-endian bytes inside msgpack ins
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from schemas.errors import DataLossError
 from streams.alert_state import State, at_rest
@@ -21,7 +21,7 @@ from streams.closings import Bound, Closings, Stream
 from streams.condition import Ints
 from streams.evaluate import Evaluator, IdleNote
 from streams.gauge import KEYS, Gauges
-from streams.rack_readings import WAITING, ReadingState, nothing_read
+from streams.reading_state import ReadingState, Waiting, nothing_read
 from streams.telling import Machine
 from streams.watch import Watch
 
@@ -100,7 +100,7 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
     spoke = np.unique(watch.gauges.gauge[heard])
     keys = watch.gauges.table.select(KEYS).to_numpy()
     whose = watch.gauges.subjects.select(KEYS[:3]).to_numpy()
-    fed = readings.waiting["input"].to_numpy()
+    fed = readings.waiting.input
     return Snapshot(
         positions=positions
         | {"telemetry.power.v1": dict(evaluator.next_offsets), "windows.rack.v1": {0: resume.offset}},
@@ -112,7 +112,7 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
         is_open=readings.is_open.tolist(),
         inputs=_packed(keys[heard], {name: getattr(readings, name)[heard] for name in _INPUT_COLUMNS}),
         gauges=_packed(whose[spoke], {name: getattr(readings, name)[spoke] for name in _GAUGE_COLUMNS}),
-        waiting=_packed(keys[fed], {name: readings.waiting[name].to_numpy() for name in WAITING if name != "input"}),
+        waiting=_packed(keys[fed], {name: getattr(readings.waiting, name) for name in Waiting._fields[1:]}),
         machines=[_machine(watch, int(row)) for row in active],
         machine_state=_packed(np.zeros((0, 0)), {name: getattr(machines, name)[active] for name in _MACHINE_COLUMNS}),
     )
@@ -171,8 +171,7 @@ def _readings(snapshot: Snapshot, gauges: Gauges, fresh: ReadingState) -> Readin
     _put(state, snapshot.gauges, subjects)
     known, where = _known(snapshot.waiting, inputs)
     columns = {name: column[known] for name, column in _unpacked(snapshot.waiting).items()}
-    waiting = pl.DataFrame({"input": where, **columns}).cast(WAITING)  # type: ignore[arg-type]
-    return ReadingState(**{**vars(state), "waiting": waiting.select(*WAITING)})
+    return replace(state, waiting=Waiting(input=where, **columns))
 
 
 def _put(state: ReadingState, columns: Columns, index: dict[tuple[int, ...], int]) -> None:

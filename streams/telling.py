@@ -12,7 +12,7 @@ from schemas.alert import Alert, Cause, Evidence, alert_id, moment
 from schemas.subject import SubjectKind
 from streams.alert_state import NEVER, TO_RESOLVED, TO_STALE, TRANSITIONS, Transitions
 from streams.condition import Floats, Ints
-from streams.rack_readings import LONG_AGO
+from streams.reading_state import LONG_AGO
 from streams.watch import Watch
 from streams.wording import Unit, breach_words, resolved_words, stale_words
 

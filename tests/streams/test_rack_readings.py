@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.meter import METER
 from streams.gauge import AMPS, POWER, SECOND, Gauges
-from streams.rack_readings import Evaluations, ReadingState, nothing_read, pass_by, read, silent_for
+from streams.rack_readings import Evaluations, pass_by, read
+from streams.reading_state import ReadingState, nothing_read, silent_for
 
 Reading = tuple[int, int, float]
 """meter, time in seconds, watts"""

@@ -1,0 +1,131 @@
+"""Arrivals: what a drain of meter readings is to the inputs of gauges, and from when each reading counts. Pure.
+
+A reading that comes in after its input was passed (streams/reading_state.py) is late: it counts from then
+on and asks for no value. All this depends on the order within each partition only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from streams.condition import Bools, Floats, Ints
+from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
+from streams.reading_state import LONG_AGO, PATIENCE, ReadingState, Waiting, least_of, shares_partition
+
+
+class Arrivals(NamedTuple):
+    """Readings as they feed inputs; `nth` is the log order, `mark` the partition's watermark before the reading."""
+
+    nth: Ints
+    input: Ints
+    time: Ints
+    value: Floats
+    is_good: Bools
+    hold: Ints
+    partition: Ints
+    mark: Ints
+    message: Ints
+
+    def pick(self, chosen: Ints | Bools) -> Arrivals:
+        """Return the readings that an index or a mask chooses."""
+        return Arrivals._make(column[chosen] for column in self)
+
+
+def arrivals(gauges: Gauges, state: ReadingState, readings: pl.DataFrame) -> Arrivals:
+    """Return what the readings are to the gauges' inputs, and move the watermarks on."""
+    time = readings["time"].cast(pl.Int64).to_numpy()
+    partition = readings["_partition"].cast(pl.Int64).to_numpy()
+    mark = _marks(state, time, partition)
+    interval = readings["interval_seconds"].cast(pl.Float64).fill_null(0.0).to_numpy()
+    is_good = (readings["quality"].fill_null(0) == 0).to_numpy()
+    message = readings["_offset"].to_numpy()
+    parts = []
+    for metric, column in ((POWER, "power_watts"), (AMPS, "current_amps")):
+        value = readings[column].to_numpy()
+        nth, fed = gauges.inputs_of(readings["meter"].to_numpy(), readings["phase"].to_numpy(), metric)
+        is_measured = ~np.isnan(value[nth])
+        nth, fed = nth[is_measured], fed[is_measured]
+        said = np.rint(interval[nth] * (HELD_INTERVALS * SECOND)).astype(np.int64)
+        hold = np.where(said > 0, said, gauges.hold[fed])
+        parts.append((nth, fed, time[nth], value[nth], is_good[nth], hold, partition[nth], mark[nth], message[nth]))
+    return Arrivals._make(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _marks(state: ReadingState, time: Ints, partition: Ints) -> Ints:
+    mark = np.empty_like(time)
+    for each in np.unique(partition):
+        rows = np.flatnonzero(partition == each)
+        reached = np.maximum.accumulate(np.r_[state.watermark[each], time[rows]])
+        mark[rows], state.watermark[each] = reached[:-1], reached[-1]
+        state.is_open[each] = False
+    return mark
+
+
+def accept(gauges: Gauges, state: ReadingState, rows: Arrivals, least: int) -> Waiting:
+    """Drop what is not newer than its input, and say from when the rest counts; the state moves on.
+
+    `least` is the watermark of all partitions before these readings.
+    """
+    rows = rows.pick(np.argsort(rows.input, kind="stable"))
+    before = running_max(rows.input, rows.time, state.heard[rows.input])
+    is_newer = rows.time > before
+    rows, before = rows.pick(is_newer), before[is_newer]
+    counts_from, is_trigger = _when_it_counts(gauges, state, rows, before, least)
+    for column, values in ((state.heard, rows.time), (state.hold, rows.hold), (state.partition, rows.partition)):
+        column[rows.input] = values
+    state.mark[rows.input] = np.maximum(rows.mark, rows.time)
+    np.maximum.at(state.newest, gauges.gauge[rows.input], rows.time)
+    return Waiting(rows.input, rows.time, counts_from, is_trigger, rows.value, rows.is_good, rows.hold, rows.message)
+
+
+def _when_it_counts(
+    gauges: Gauges, state: ReadingState, rows: Arrivals, before: Ints, least: int
+) -> tuple[Ints, Bools]:
+    """Return from when each reading counts, and whether it asks for a value then: a late one does not."""
+    gauge = gauges.gauge[rows.input]
+    order = np.lexsort((rows.nth, gauge))
+    newest = np.empty_like(rows.time)
+    newest[order] = running_max(gauge[order], rows.time[order], state.newest[gauge[order]])
+
+    is_first = before == LONG_AGO
+    mark = np.minimum(rows.mark, least) if len(state.watermark) > 1 else rows.mark
+    hold = state.hold[rows.input]
+    again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
+    hold[again] = rows.hold[again - 1]
+    shares = _shares_by_then(gauges, state, rows, is_first)
+    gone_on = rows.mark - _marks_before(gauges, state, rows, order) > hold + PATIENCE
+    own = np.where(gone_on, newest, newest - hold)
+    reached = np.where(is_first, mark - hold, np.where(shares, own, rows.mark - hold))
+    passed = np.where(gauges.inputs[gauge] == 1, before, np.maximum(before, reached))
+    is_late = rows.time <= passed
+    is_worst = gauges.metric[gauge] == AMPS
+    counts_from = np.where(is_worst, np.maximum(rows.time, newest), np.where(is_late, passed + 1, rows.time))
+    return counts_from, is_worst | ~is_late
+
+
+def _marks_before(gauges: Gauges, state: ReadingState, rows: Arrivals, order: Ints) -> Ints:
+    """Return how far the log had gone when the gauge of each reading was heard before it; `order` is (gauge, nth)."""
+    gauge = gauges.gauge[rows.input][order]
+    begins = np.append(True, gauge[1:] != gauge[:-1])[: len(gauge)]
+    heard = -least_of(gauges, -state.mark)[gauge]
+    before = np.append(LONG_AGO, np.maximum(rows.mark, rows.time)[order][:-1])[: len(gauge)]
+    marks = np.empty_like(heard)
+    marks[order] = np.where(begins, heard, before)
+    return marks
+
+
+def _shares_by_then(gauges: Gauges, state: ReadingState, rows: Arrivals, is_first: Bools) -> Bools:
+    """Tell of each reading whether, at its place in the log, all inputs of its gauge were heard in one partition."""
+    gauge = gauges.gauge[rows.input]
+    if not is_first.any():
+        return shares_partition(gauges, state)[gauge]
+    heard_since = np.where(state.partition >= 0, -1, np.iinfo(np.int64).max)
+    heard_since[rows.input[is_first]] = rows.nth[is_first]
+    later = replace(state, partition=state.partition.copy())
+    later.partition[rows.input] = rows.partition
+    shares: Bools = shares_partition(gauges, later)[gauge] & (rows.nth > -least_of(gauges, -heard_since)[gauge])
+    return shares
