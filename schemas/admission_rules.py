@@ -12,6 +12,7 @@ import pyarrow as pa
 from schemas.column import TIME, Column, Record
 from schemas.nameplates import ABSURD_FACTOR
 from schemas.rejection import INT_LIMITS, allowed
+from schemas.time import time_as_text
 
 CLOCK_AHEAD_SECS = 5
 """How far event time may lie ahead of Kafka's append time, on the clock `wall`."""
@@ -54,8 +55,7 @@ def _present(column: Column) -> Rule:
 
 def _plausible_time(column: Column) -> Rule:
     micros = pl.col(column.name).to_physical()
-    readable = pl.when(micros.is_between(-62_135_596_800_000_000, 253_402_300_799_000_000)).then(pl.col(column.name))
-    shown = readable.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").fill_null(pl.format("{} µs since 1970", micros))
+    shown = time_as_text(column.name)
     hint = (
         pl.when(micros.is_between(EARLIEST // 1_000_000, LATEST // 1_000_000))
         .then(pl.lit("; it looks like seconds, and µs are asked for"))
@@ -76,7 +76,7 @@ def _clock_not_ahead() -> Rule:
         (ahead / 1_000_000).round(1),
         pl.lit(CLOCK_AHEAD_SECS),
     )
-    shown = pl.col("time").dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+    shown = time_as_text("time")
     return Rule("clock_ahead", "time", ahead <= CLOCK_AHEAD_SECS * 1_000_000, shown, said)
 
 

@@ -122,5 +122,5 @@ def decode_alert(message: Message) -> Alert:
         return _DECODER.decode(message.value)
     except msgspec.ValidationError as error:
         raise RejectedRecordError("wrong_type", f"{message.place}: not an alert: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedRecordError("not_json", f"{message.place}: not the JSON of an alert: {error}") from error

@@ -19,13 +19,10 @@ from schemas.column import TIME, Column, Record
 from schemas.errors import RejectedRecordError
 from schemas.json_lines import explained, numbered_lines, refuse_twice
 from schemas.message import Message
-from schemas.place import Places, id_of_place
+from schemas.place import PLACE_KINDS, Places, id_of_place
 from schemas.rejection import INT_LIMITS, Decoded, Refusal, allowed, refused_frame
 from schemas.subject import SubjectKind
 from schemas.time import parse_time
-
-PLACES: dict[str, SubjectKind] = {"rack": SubjectKind.RACK, "node": SubjectKind.NODE, "meter": SubjectKind.METER}
-"""The columns that JSON may give as a path."""
 
 DEFAULTS: dict[str, int] = {"phase": 0}
 """Required columns that JSON may leave out: a meter's reading without a phase is its total."""
@@ -68,8 +65,8 @@ def _typed(record: Record, message: Message, number: int, line: bytes, places: P
     for column, value in zip(record.columns, msgspec.structs.astuple(sent), strict=True):
         if column.dtype == TIME and value is not None:
             values.append(parse_time(column.name, value))
-        elif column.name in PLACES:
-            place, unknown = id_of_place(column.name, PLACES[column.name], value, places)
+        elif column.name in PLACE_KINDS:
+            place, unknown = id_of_place(column.name, PLACE_KINDS[column.name], value, places)
             values.append(place)
             name = unknown or name
         else:
@@ -121,7 +118,7 @@ def _decoder(record: Record) -> msgspec.json.Decoder[Any]:
 def _field(column: Column) -> tuple[str, Any] | tuple[str, Any, Any]:
     """Return one column as a field of the struct."""
     kind: Any = float
-    if column.dtype == TIME or column.name in PLACES:
+    if column.dtype == TIME or column.name in PLACE_KINDS:
         kind = int | str
     elif column.dtype == pa.string():
         kind = str

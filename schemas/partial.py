@@ -88,7 +88,7 @@ def decode_envelope(message: Message) -> Envelope:
     header = message.header("partial")
     try:
         return msgspec.json.decode(header or b"", type=Envelope)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedRecordError(
             "missing_field" if header is None else "wrong_type",
             f"{message.place}: the header `partial` is not an envelope: {error}",

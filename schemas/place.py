@@ -10,6 +10,9 @@ from schemas.errors import RejectedRecordError
 from schemas.paths import SEGMENT_PATTERN, is_path
 from schemas.subject import SubjectKind
 
+PLACE_KINDS: dict[str, SubjectKind] = {"rack": SubjectKind.RACK, "node": SubjectKind.NODE, "meter": SubjectKind.METER}
+"""The columns that hold the id of a place or device; JSON may give them as a path."""
+
 DEPTH: dict[SubjectKind, tuple[int, str]] = {
     SubjectKind.RACK: (4, "site/hall/row/rack"),
     SubjectKind.NODE: (5, "site/hall/row/rack/node"),

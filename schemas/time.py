@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
+
 from schemas.errors import RejectedRecordError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,6 +28,16 @@ def parse_time(field: str, value: int | str) -> int:
     if _FINER.search(value):
         raise _bad(field, value, "is finer than the microseconds that are kept; round it at the source")
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def time_as_text(column: str) -> pl.Expr:
+    """Return the expression of a time column as ISO 8601 text, as a number of µs where no calendar has it.
+
+    polars panics on showing a time beyond the year 262,000, and Python has none beyond 9999.
+    """
+    micros = pl.col(column).to_physical()
+    readable = pl.when(micros.is_between(-62_135_596_800_000_000, 253_402_300_799_000_000)).then(pl.col(column))
+    return readable.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").fill_null(pl.format("{} µs since 1970", micros))
 
 
 def moment(microseconds: int) -> datetime:
