@@ -60,6 +60,11 @@ class EmbeddedKafka:
         """Return the path of the (first) node's log."""
         return self._log_of(1)
 
+    @property
+    def ended(self) -> str | None:
+        """Return in a sentence why a node ended by itself (a full disk, no memory), None while all is well."""
+        return next((node.ended for node in self.nodes if node.ended), None)
+
     def __enter__(self) -> EmbeddedKafka:
         self.start()
         return self
@@ -178,6 +183,7 @@ class EmbeddedKafka:
         shutil.rmtree(self.folder, ignore_errors=True)
         for number in range(1, self.size + 1):
             self._log_of(number).unlink(missing_ok=True)
+            self._log_of(number).with_suffix(".log.1").unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int:

@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError, UnavailableError
 
 READY = "Kafka Server started"
 READY_WITHIN_SECS = 60.0
+LARGEST_LOG_BYTES = 10_000_000
 _POLL_SECS = 0.02
 
 
@@ -50,6 +51,11 @@ class Node:
         """Return the process id while it runs."""
         return self.popen.pid if self.popen and self.is_running else None
 
+    @property
+    def ended(self) -> str | None:
+        """Return in a sentence why the node ended by itself, None while it runs or was stopped."""
+        return None if self.popen is None or self.popen.poll() is None else str(self._why_it_ended())
+
     def format(self) -> None:
         """Write the storage of a new node once, under its name only when whole."""
         storage = self.folder / "log"
@@ -80,6 +86,8 @@ class Node:
         properties = self._write_properties("server.properties", self.folder / "log")
         starter = subprocess.Popen if detached else leash.popen
         options = {"start_new_session": True} if detached else {}
+        if self.log_path.exists() and self.log_path.stat().st_size > LARGEST_LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
         with self.log_path.open("ab") as log:
             self._log_from = log.tell()
             self.popen = starter(
@@ -121,6 +129,7 @@ class Node:
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
+        self.popen = None
 
     def _java(self, *options: str) -> list[str]:
         scratch = self.folder / "tmp"  # native libraries are unpacked here; a killed node leaves its own behind
@@ -183,5 +192,9 @@ class Node:
                 f"port {self.port} or {self.controller_port} on 127.0.0.1 was taken while Kafka started: "
                 f"start it again {where}"
             )
-        code = self.popen.returncode if self.popen else None
+        if "No space left on device" in said:
+            return ConfigurationError(
+                f"Kafka's node {self.number} ended because its disk is full: {self.folder} {where}"
+            )
+        code = self.popen.poll() if self.popen else None
         return ConfigurationError(f"Kafka's node {self.number} ended with code {code}: {self._telling_line()} {where}")
