@@ -1,16 +1,19 @@
-"""Two kinds of lock on a lake's folder, both given back by the kernel when their process ends.
+"""Who may write to a lake's folder: its name towards Kafka, and two kinds of lock.
 
 Every writer holds the lake's lock shared; the check at start-up needs it alone. A slot's lock keeps two
-live processes from carrying one static member id, which Kafka does not fence (traps.md 10).
+live processes from carrying one static member id, which Kafka does not fence (traps.md 10). The kernel
+gives both back when their process ends.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
-from sinks.lake.durable import make_folder
+from sinks.lake.durable import make_folder, sync_file, sync_folder
 
 
 class FolderLock:
@@ -51,3 +54,21 @@ def lake_lock(lake: Path) -> FolderLock:
 def slot_lock(lake: Path, slot: int) -> FolderLock:
     """Return the lock of one writer's slot."""
     return FolderLock(lake / f".slot-{slot}.lock")
+
+
+def group_of(lake: Path) -> str:
+    """Return the consumer group of a lake's writers, `lake-<eight digits>`, chosen once and kept in its folder.
+
+    Two lakes may read one Kafka: in one group each would see half of the partitions.
+    """
+    path = lake / ".group"
+    if not path.exists():
+        make_folder(lake)
+        chosen = lake / f".group-{secrets.token_hex(4)}"
+        chosen.write_text(f"lake-{secrets.token_hex(4)}")
+        sync_file(chosen)
+        with suppress(FileExistsError):  # two writers that start at once agree on the first one's
+            path.hardlink_to(chosen)
+        chosen.unlink()
+        sync_folder(lake)
+    return path.read_text()

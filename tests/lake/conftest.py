@@ -30,11 +30,10 @@ def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable
         *, step: str = "", occurrence: int = 1, number: str = "SIGKILL", slot: int = 0, **settings: object
     ) -> WriterProcess:
         quick = {"flush_secs": 0.25, "session_timeout_secs": 2.0, "fetch_wait_ms": 100}
-        chosen = {"group": f"lake-{tmp_path.name}", **quick, **settings}
         options = {
             "bootstrap": lake_kafka.bootstrap,
             "lake": str(tmp_path / "lake"),
-            "settings": {"slot": slot, **chosen},
+            "settings": {"slot": slot, **quick, **settings},
             "step": step,
             "occurrence": occurrence,
             "signal": number,

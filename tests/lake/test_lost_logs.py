@@ -55,7 +55,7 @@ async def send(bootstrap: str, numbers: range) -> None:
 async def write_to_the_end(bootstrap: str, lake: Path) -> None:
     """Run a writer until it stands at the end of the log, or raise what it raises."""
     stopping = asyncio.Event()
-    settings = WriterSettings(group=f"g-{lake.parent.name}", flush_secs=0.2, session_timeout_secs=2, fetch_wait_ms=50)
+    settings = WriterSettings(flush_secs=0.2, session_timeout_secs=2, fetch_wait_ms=50)
     writing = asyncio.create_task(Writer(bootstrap, lake, settings).run(stopping))
     ends = await read_ends(bootstrap, [Source(topic, n) for topic in TOPICS for n in range(BY_NAME[topic].partitions)])
     while not writing.done() and not _is_at(lake, ends):

@@ -1,0 +1,81 @@
+"""After each assignment: where every partition goes on, and the proof that its log still goes on there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from schemas.refused_batch import first_offset
+from schemas.topics import TOPICS
+from sinks.lake.continuity import Log, hole, require_continuity
+from sinks.lake.flush import Tables
+from sinks.lake.log_reader import LogReader, open_log_reader
+from sinks.lake.positions import Position, Source
+
+COMPACTED = frozenset(topic.name for topic in TOPICS if topic.cleanup == "compact")
+
+
+class Assignment(ConsumerRebalanceListener):
+    """Count assignments, and keep new partitions silent until the tables have been asked.
+
+    Seek and pause come before any await: aiokafka would otherwise read on at Kafka's committed offsets,
+    and only logs what is raised here (traps.md 39). All else is for the writer's loop.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self.generation = 0
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Make the loop ask again; what was gathered is dropped there."""
+        self.generation += 1
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Silence the partitions until the loop has asked."""
+        for partition in assigned:
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+        self.generation += 1
+
+
+async def where_to_go_on(bootstrap: str, tables: Tables, sources: Sequence[Source]) -> dict[Source, int]:
+    """Return the smallest next offset over the tables of each source.
+
+    Raises DataLossError where a log does not go on at a table's position.
+    """
+    found = {}
+    async with open_log_reader(bootstrap) as reader:
+        bounds = await reader.bounds(sources)
+        for source in sources:
+            positions = tables.positions(source)
+            await _require_continuity(reader, source, positions, bounds[source])
+            start, _ = bounds[source]
+            found[source] = min(start if position is None else position.next for position in positions.values())
+    return found
+
+
+async def require_no_hole(bootstrap: str, source: Source, expected: int) -> None:
+    """Raise DataLossError where the log really goes on behind `expected`; return where only the client did."""
+    async with open_log_reader(bootstrap) as reader:
+        _, end = (await reader.bounds([source]))[source]
+        found = await reader.record_from(source, expected, end)
+    begins = end if found is None else first_offset(found.offset, found.headers)
+    if begins > expected:
+        raise hole(source, expected, begins)
+
+
+async def _require_continuity(
+    reader: LogReader, source: Source, positions: Mapping[str, Position | None], bounds: tuple[int, int]
+) -> None:
+    start, end = bounds
+    is_compacted = source.topic in COMPACTED
+    first = await reader.record_from(source, start, end) if is_compacted and any(positions.values()) else None
+    logs: dict[int, Log] = {}  # the tables of one topic mostly stand at one position
+    for table, position in positions.items():
+        if position is None:
+            continue
+        if position.next not in logs:
+            last = await reader.record_from(source, max(position.next - 1, start), end)
+            logs[position.next] = Log(start, end, last, first)
+        require_continuity(table, source, position, logs[position.next], is_compacted=is_compacted)
