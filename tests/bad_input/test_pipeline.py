@@ -1,0 +1,109 @@
+"""Garbage on every topic of a running pipeline: no worker stops, no good row is lost, all of it is in `rejected`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from broker.embedded import EmbeddedKafka
+from broker.facility import publish
+from broker.producer import Producer
+from schemas import arrow
+from schemas.facility import load
+from schemas.gpu import GPU
+from schemas.meter import METER
+from schemas.topics import TOPICS
+from sinks.sql.connection import connect
+from tests.bad_input import wire
+from tests.bad_input.cases import GPU_TOPIC, JOBS_TOPIC, POWER_TOPIC, cases, gpu_rows, meter_rows
+from tests.conftest import REPOSITORY
+from tests.streams.processes import Process
+from wattline.parts import PARTS, Settings, worker
+
+PATIENCE_SECS = 60.0
+GARBAGE = [b"", b"\x00\xff" * 100, b'{"id": ', b"\xff\xff\xff\xff\x10\x00\x00\x00garbage", b"[1, 2, 3]"]
+NOT_IN_THE_LAKE = {"alerts.state.v1", "actions.v1"}
+"""Topics that only Wattline's own state passes through: garbage there has no row, and must do no harm."""
+
+Refused = tuple[str, int, int, int, str]
+
+
+@pytest.fixture
+def pipeline(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[dict[str, Process]]:
+    """Run roll up, evaluate and the lake writer, each as the supervisor would."""
+    asyncio.run(publish(fresh_kafka.bootstrap, load(REPOSITORY / "examples" / "halo-2mw.toml")))
+    settings = Settings(bootstrap=fresh_kafka.bootstrap, lake=tmp_path / "lake")
+    with ExitStack() as running:
+        workers = {}
+        for part in PARTS:
+            arguments = worker(part, 0, settings).argv[1:]
+            flush = ("--flush-secs", "1") if part == "lake" else ()
+            workers[part] = running.enter_context(Process(tmp_path / f"{part}.log", *arguments, *flush))
+        yield workers
+
+
+async def send_all(bootstrap: str) -> tuple[set[Refused], int, int]:
+    """Send garbage between good readings; return what must be refused, and the good GPU and meter rows."""
+    now = time.time_ns() // 1000
+    expected: set[Refused] = set()
+    good = {GPU_TOPIC: 0, POWER_TOPIC: 0}
+    async with Producer(bootstrap) as producer:
+        await _send_good(producer, now, good)
+        for case in cases(now):
+            placed = await producer.send(case.topic, case.value, case.key, case.headers)
+            expected.add((case.topic, *(await placed), case.row, case.reason))
+            if case.topic in good:
+                good[case.topic] += case.good
+        for topic in TOPICS:
+            for value in GARBAGE:
+                await (await producer.send(topic.name, value, key=b"garbage"))
+        bombs = [wire.zstd_bomb(2_000_000_000), wire.zstd_bomb(500_000_000)]
+        for topic, bomb in zip((GPU_TOPIC, JOBS_TOPIC), bombs, strict=True):
+            code, offset = await wire.send_batch(bootstrap, topic, bomb)
+            if code == 0:
+                expected.add((topic, 0, offset, -1, "too_large"))
+        await _send_good(producer, now, good)
+    return expected, good[GPU_TOPIC], good[POWER_TOPIC]
+
+
+async def _send_good(producer: Producer, now: int, good: dict[str, int]) -> None:
+    for key in range(16):
+        for topic, record, rows in ((GPU_TOPIC, GPU, gpu_rows(now, 46)), (POWER_TOPIC, METER, meter_rows(now, 20))):
+            await producer.send(topic, arrow.encode(record, rows), b"%d" % key, arrow.headers(record))
+            good[topic] += len(rows)
+    await producer.flush(within_secs=30)
+
+
+def asked_until(lake: Path, question: str, is_enough: Callable[[list[tuple]], bool]) -> list[tuple]:
+    """Ask the lake until the answer is enough; return the last answer where it never is."""
+    deadline = time.monotonic() + PATIENCE_SECS
+    while True:
+        try:
+            answer = connect(lake).execute(question).fetchall() if lake.is_dir() else []
+        except duckdb.Error:  # the writer is at its first commit
+            answer = []
+        if is_enough(answer) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.3)
+
+
+def test_garbage_on_every_topic_stops_nothing_and_is_told(
+    fresh_kafka: EmbeddedKafka, pipeline: dict[str, Process], tmp_path: Path
+) -> None:
+    expected, gpu, power = asyncio.run(send_all(fresh_kafka.bootstrap))
+    question = 'SELECT topic, partition, "offset", row, reason FROM rejected'
+    told = asked_until(tmp_path / "lake", question, lambda rows: expected <= set(rows))
+    assert expected - set(told) == set()
+    telling = {topic for topic, *_ in told}
+    assert telling >= {topic.name for topic in TOPICS} - NOT_IN_THE_LAKE
+    counts = "SELECT (SELECT count(*) FROM raw.gpu), (SELECT count(*) FROM raw.power)"
+    assert asked_until(tmp_path / "lake", counts, lambda rows: rows == [(gpu, power)]) == [(gpu, power)]
+    for part, process in pipeline.items():
+        assert process.popen.poll() is None, f"{part} stopped:\n{process.output}"
+        assert "Traceback" not in process.output, f"{part} raised:\n{process.output}"
