@@ -12,7 +12,7 @@ setup: ## Bring what is needed to run: packages, Kafka's jars, a Java where ther
 	@scripts/set-up.sh
 
 demo: setup ## Run a simulated campus through Kafka, streams and lake; ARGS="--scale 2MW"
-	@$(BIN)/wattline demo $(ARGS)
+	@exec $(BIN)/python -I -S broker/leash.py parent:$$PPID $(BIN)/wattline demo $(ARGS)
 
 test: ## Prove it, in ten minutes at most, without root; ARGS="tests/broker -k jars"
 	@scripts/set-up.sh --dev

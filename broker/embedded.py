@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,10 +89,8 @@ class EmbeddedKafka:
 
     def stop(self, timeout_secs: float = 8.0) -> None:
         """Stop every node, cleanly within `timeout_secs`, else by force; never raises for one that is gone."""
-        if self.nodes:
-            # All at once: the last one alone would wait minutes for a quorum that never comes back.
-            with ThreadPoolExecutor(len(self.nodes)) as pool:
-                list(pool.map(lambda node: node.stop(timeout_secs), self.nodes))
+        # All at once: the last one alone would wait minutes for a quorum that never comes back.
+        self._at_once(lambda node: node.stop(timeout_secs))
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -106,14 +104,22 @@ class EmbeddedKafka:
         # An archive cannot be made from one that is in use.
         archive = [] if self.launch_options else classes.options(runtime)
         self.nodes = self._make_nodes(cluster_id, [str(runtime.program), *self.java_options, *archive], classpath)
-        with ThreadPoolExecutor(len(self.nodes)) as pool:
-            list(pool.map(Node.format, self.nodes))
+        self._at_once(Node.format)
+        for node in self.nodes:
+            node.launch(detached=detached, keep_open=(self._lock,))
+        self._at_once(Node.wait_until_ready)
+
+    def _at_once(self, act: Callable[[Node], None]) -> None:
+        """Act on every node at the same time; on a single one right here, where a Ctrl-C arrives at once."""
+        if len(self.nodes) < 2:
             for node in self.nodes:
-                node.launch(detached=detached, keep_open=(self._lock,))
-            list(pool.map(Node.wait_until_ready, self.nodes))
+                act(node)
+            return
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(act, self.nodes))
 
     def _make_nodes(self, cluster_id: str, command: list[str], classpath: Sequence[Path]) -> list[Node]:
-        free = ports.free(2 * self.size)
+        free = [port for port in ports.free(2 * self.size + 1) if port != self.port]
         if self.port is not None:
             free[0] = self.port
         voters = ",".join(f"{i + 1}@127.0.0.1:{free[self.size + i]}" for i in range(self.size))

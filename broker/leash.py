@@ -68,7 +68,8 @@ def _serve(starter: queue.SimpleQueue) -> None:
 
 def _die_with(parent: int | None) -> None:
     """Ask the kernel to kill this program when its parent ends, and end at once if it has already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
 
