@@ -40,10 +40,10 @@ STREAMS = [(topic, n) for topic in ("telemetry.gpu.v1", POWER) for n in range(BY
 
 
 @contextmanager
-def an_evaluator(bootstrap: str, rules: Path, cache: Path) -> Iterator[subprocess.Popen[bytes]]:
+def an_evaluator(bootstrap: str, rules: Path, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "wattline", "worker", "evaluate", "--clock", "event", "--bootstrap", bootstrap]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen([*command, "--rules", str(rules)], cwd=REPOSITORY, env=environment)
+    process = subprocess.Popen([*command, "--rules", str(rules)], cwd=REPOSITORY, env=environment, stderr=stderr)
     try:
         yield process
     finally:
@@ -136,7 +136,7 @@ def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path:
     async def with_kills() -> None:
         sending = asyncio.create_task(send_slowly(bootstrap, logs, keys, secs=12))
         while not sending.done():
-            with an_evaluator(bootstrap, rules, tmp_path):
+            with an_evaluator(bootstrap, rules):
                 await asyncio.wait([sending], timeout=3.5)
         await sending
 
@@ -144,9 +144,35 @@ def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path:
     power = asyncio.run(read_to_end(bootstrap, POWER))
     wanted = once(undisturbed(registry, power, asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))))
     assert len(wanted) > 50
-    with an_evaluator(bootstrap, rules, tmp_path):
+    with an_evaluator(bootstrap, rules):
         told = asyncio.run(until_all_are_told(bootstrap, len(wanted), within_secs=20))
     assert told.keys() == wanted.keys()
     assert told == wanted
     windows = arrow.decode(WINDOW, asyncio.run(read_to_end(bootstrap, "windows.site.v1")))
     assert windows.refused.is_empty() and windows.frame["every_seconds"].n_unique() == 2
+
+
+def test_a_second_evaluator_stands_by_and_takes_over(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    keys = asyncio.run(keys_of_partitions(bootstrap))
+    logs = busy_hour(registry, seed=8, seconds=20)
+    with an_evaluator(bootstrap, rules) as first:
+        asyncio.run(send_slowly(bootstrap, logs, keys, secs=0))
+        assert asyncio.run(until_all_are_told(bootstrap, 1, within_secs=20))
+        with an_evaluator(bootstrap, rules, stderr=subprocess.PIPE) as second:
+            assert second.stderr is not None and b"standing by" in second.stderr.readline()
+            first.kill()
+            power = asyncio.run(read_to_end(bootstrap, POWER))
+            partials = asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))
+            wanted = once(undisturbed(registry, power, partials))
+            assert asyncio.run(until_all_are_told(bootstrap, len(wanted), within_secs=30)) == wanted
+            assert asyncio.run(snapshots(bootstrap)) > 0
+
+
+async def snapshots(bootstrap: str) -> int:
+    """Return how many snapshots there are, at least one once the living evaluator has had its two seconds."""
+    deadline = time.monotonic() + 15
+    while not (found := len(await read_to_end(bootstrap, "alerts.state.v1"))) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+    return found
