@@ -42,8 +42,10 @@ class Meters:
     """Volt-amperes per ampere: √3·U for a total over three phases, U for one phase."""
     every: Ints
     """Seconds between readings."""
+    turn: Ints
+    """The subject of the row, as an index into `lag_ms`: all meters of one subject are read at once."""
     lag_ms: Floats
-    """How long after the whole second the meter is read."""
+    """How long after the whole second each subject's meters are read."""
     rack: Ints
     """The rack that the meter belongs to, −1 where it belongs to none."""
     energy: Floats
@@ -85,14 +87,15 @@ class Meters:
     def _times(self, second: int) -> NDArray[np.datetime64]:
         stamps = np.full(len(self), second * 1_000_000, dtype=np.int64)
         if self.jitter:
-            stamps += np.rint(self.lag_ms + _per_meter(self.meter, self.rng)).astype(np.int64) * 1000
+            wobble = np.clip(3.0 * self.rng.standard_normal(len(self.lag_ms)), -9.0, 9.0)
+            stamps += np.rint(self.lag_ms + wobble).astype(np.int64)[self.turn] * 1000
         return stamps.astype("datetime64[us]")
 
 
 def meters_of(layout: Layout, rng: np.random.Generator, jitter: bool) -> Meters:
     """Return the rows of all meters of the registry, each with its source of power; `jitter` as of a campus."""
     meters = _sourced(layout).with_columns(
-        _lag=pl.Series(rng.uniform(20.0, 160.0, len(layout.registry.meters))),
+        _turn=pl.struct("subject_kind", "subject").rank("dense").cast(pl.Int64) - 1,
         _past=pl.Series(rng.uniform(1e5, 2e7, len(layout.registry.meters))),
     )
     phases = meters.with_columns(
@@ -110,7 +113,8 @@ def meters_of(layout: Layout, rng: np.random.Generator, jitter: bool) -> Meters:
         volts=np.where(phase == 0, volts, volts / np.sqrt(3)),
         per_amp=np.where(phase == 0, np.sqrt(3), 1.0),
         every=np.maximum(1, np.rint(phases["interval_seconds"].fill_null(1.0).to_numpy())).astype(np.int64),
-        lag_ms=phases["_lag"].to_numpy(),
+        turn=phases["_turn"].to_numpy(),
+        lag_ms=rng.uniform(20.0, 160.0, meters["_turn"].n_unique()),
         rack=np.where(phases["level"] == MeterLevel.RACK_INPUT, phases["_rack"].to_numpy(), -1),
         energy=np.round(phases["_past"].to_numpy() * share * 30_000.0),
         rng=rng,
@@ -221,8 +225,3 @@ def _phase_shares(meter: Ints, phase: Ints, rng: np.random.Generator) -> Floats:
         return np.ones(0)
     total = np.bincount(meter, weight)[meter]
     return np.where(phase == 0, 1.0, weight / np.maximum(total, 1e-9))
-
-
-def _per_meter(meter: NDArray[np.int32], rng: np.random.Generator) -> Floats:
-    """Return a wobble of some milliseconds, the same for all rows of a meter."""
-    return np.clip(3.0 * rng.standard_normal(int(meter.max(initial=0)) + 1), -9.0, 9.0)[meter]

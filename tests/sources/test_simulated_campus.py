@@ -90,6 +90,9 @@ def test_readings_lie_in_their_second_and_on_it_without_jitter(facility: Registr
     assert age.min() > 0
     assert age.max() < 200
     assert second.gpu.group_by("rack").agg(pl.col("time").n_unique())["time"].max() == 1
+    inputs = by_meter(second, facility, MeterLevel.RACK_INPUT)
+    assert inputs.group_by("subject").agg(pl.col("time").n_unique())["time"].max() == 1
+    assert inputs["time"].n_unique() > 5
     exact = Campus(facility, seed=7, start=START, jitter=False).second(START)
     assert exact.gpu["time"].unique().to_list() == exact.power["time"].unique().to_list() == [start]
 
