@@ -170,7 +170,7 @@ class Closings:
 
     def _end(self) -> int:
         end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
-        return end if end < OPEN_END else max(self._first, default=NOTHING) + SECOND
+        return end if end < OPEN_END else max(self._first, default=NOTHING - SECOND) + SECOND
 
     def _kept_at(self, evaluated: int) -> int:
         return NOTHING if evaluated == NOTHING else max(self._floor, (evaluated - HORIZON) // MINUTE * MINUTE)

@@ -169,6 +169,17 @@ def test_an_open_stream_holds_nothing_up_and_its_next_closing_bounds_again(campu
     assert run.to_the_end().evaluator.told_through == START + 12 * SECOND
 
 
+def test_open_streams_that_never_said_anything_close_nothing(campus: tuple[Registry, Watch]) -> None:
+    _, watched = campus
+    logs = Logs()
+    for stream in STREAMS:
+        logs.partial(stream, "idle", 0, (OPEN_END - START) // SECOND)
+    run = Run.begin(watched, logs).to_the_end()
+    assert run.windows == []
+    logs.partial((POWER, 0), "idle", 0, (OPEN_END - START) // SECOND, [metered(3, 1, 1.0)])
+    assert run.to_the_end().evaluator.told_through == START + 4 * SECOND
+
+
 def test_a_gap_of_months_costs_nothing(campus: tuple[Registry, Watch]) -> None:
     registry, watched = campus
     months = 8 * 30 * 86_400
