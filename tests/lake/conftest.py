@@ -10,14 +10,15 @@ import pytest
 
 from broker.admin import create_topics
 from broker.embedded import EmbeddedKafka
-from tests.lake.writers import WriterProcess
+from tests.lake.writers import WriterProcess, feed_once
 
 
 @pytest.fixture(scope="session")
 def lake_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    """Run a broker with all topics for the tests of the lake writer."""
+    """Run a broker with all topics, and something in them, for the tests of the lake writer."""
     with EmbeddedKafka(tmp_path_factory.mktemp("lake-kafka") / "broker", quick_start=True) as broker:
         asyncio.run(create_topics(broker.bootstrap))
+        feed_once(broker.bootstrap, 20)
         yield broker
 
 

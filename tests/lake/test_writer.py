@@ -18,13 +18,12 @@ import pyarrow as pa
 
 from broker.consumer import read_to_end
 from broker.embedded import EmbeddedKafka
-from broker.producer import Producer
 from sinks.lake.log_reader import read_ends
 from sinks.lake.rows import read_rows
 from sinks.lake.status import read_status, sources_of
 from sinks.lake.tables import TABLES, TOPICS
 from tests.lake.readings import rows_of
-from tests.lake.writers import Feeder, WriterProcess, feed, wait_until
+from tests.lake.writers import Feeder, WriterProcess, feed_once, wait_until
 
 Start = Callable[..., WriterProcess]
 
@@ -65,16 +64,6 @@ def assert_exactly_once(bootstrap: str, lake: Path) -> None:
         assert sums(found)[0] == sums(expected)[0], name
         if expected.num_rows:
             assert sums(found) == sums(expected), name
-
-
-def feed_once(bootstrap: str, count: int) -> None:
-    """Send `count` messages of readings, and the others that go with them."""
-
-    async def send() -> None:
-        async with Producer(bootstrap) as producer:
-            await feed(producer, range(count))
-
-    asyncio.run(send())
 
 
 def test_no_row_is_lost_or_doubled_by_kills_at_any_moment(
@@ -186,3 +175,17 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing_but_time(
     wait_until(lambda: writer.has_said("nothing is lost, Kafka keeps the rows until its retention ends"), writer.latest)
     resource.prlimit(writer.popen.pid, resource.RLIMIT_FSIZE, (most, most))
     finish(lake_kafka.bootstrap, writer, tmp_path / "lake")
+
+
+def test_a_log_torn_by_a_loss_of_power_is_mended_at_the_start_and_refilled(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    feed_once(lake_kafka.bootstrap, 20)
+    finish(lake_kafka.bootstrap, start_writer(), lake)
+    for table in ("gpu", "progress", "rejected"):
+        newest = sorted((lake / table / "_delta_log").glob("*.json"))[-1]
+        newest.write_bytes(b"\n".join(newest.read_bytes().splitlines()[:-2]))
+    writer = start_writer()
+    finish(lake_kafka.bootstrap, writer, lake)
+    assert writer.has_said("are set aside and refilled from Kafka")

@@ -61,6 +61,16 @@ async def feed(producer: Producer, numbers: range) -> None:
     await producer.flush()
 
 
+def feed_once(bootstrap: str, count: int) -> None:
+    """Send `count` messages of readings, and the others that go with them."""
+
+    async def send() -> None:
+        async with Producer(bootstrap) as producer:
+            await feed(producer, range(count))
+
+    asyncio.run(send())
+
+
 class WriterProcess:
     """A writer in a process of its own, whose steps and log lines come through one pipe."""
 
