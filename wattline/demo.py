@@ -23,6 +23,7 @@ from schemas.facility import load
 from schemas.topics import TOPICS, Topic
 from wattline import summary
 from wattline.demo_folder import DemoFolder
+from wattline.lag import measured
 from wattline.live import LiveState, kept_up, state_now
 from wattline.parts import PARTS, Settings, workers
 from wattline.scales import facility_file
@@ -89,11 +90,11 @@ async def _show(options: Options, settings: Settings, folder: DemoFolder, superv
     """Draw until the duration has passed, the folder is full, or a worker cannot run at all."""
     started = datetime.now(UTC)
     state = await state_now(settings.bootstrap, await published.read_registry(settings.bootstrap), started)
-    foot = _foot(settings, folder)
-    async with kept_up(state, settings.bootstrap, started):
+    where = _where(settings, folder)
+    async with kept_up(state, settings.bootstrap, started), measured(settings.lake, settings.bootstrap) as lag:
         with _screen() as draw:
             async for now in _ticks(started, options.duration_secs):
-                draw(state, foot, now)
+                draw(state, Text(f"{lag.words}\n{where}", style="dim", overflow="fold"), now)
                 supervisor.wait(0)
                 if await _is_full(folder, now, started):
                     _say("the demo has used up its 2 GB and ends itself; the pipeline is fine")
@@ -114,16 +115,17 @@ async def _is_full(folder: DemoFolder, now: datetime, started: datetime) -> bool
     return is_due and await asyncio.to_thread(lambda: folder.is_full)
 
 
-def _foot(settings: Settings, folder: DemoFolder) -> Text:
+def _where(settings: Settings, folder: DemoFolder) -> str:
+    """Return where data, logs and Kafka are, and a question to try."""
     ask = "SELECT subject, round(power_watts / 1e6, 2) AS megawatts FROM windows WHERE subject_kind = 'site' "
     ask += "ORDER BY window_start DESC LIMIT 4"
-    wattline = Path(sys.argv[0]).resolve() if sys.argv[0].endswith("wattline") else Path("wattline")
+    wattline = sys.argv[0] if sys.argv[0].endswith("wattline") else "wattline"
     lines = [
         f"data {folder.path} · logs {folder.path / 'logs'} · truth {folder.path / 'truth.jsonl'}",
         f"Kafka {settings.bootstrap} · Ctrl-C ends it all",
         f'ask: {wattline} sql --lake {settings.lake} "{ask}"',
     ]
-    return Text("\n".join(lines), style="dim", overflow="fold")
+    return "\n".join(lines)
 
 
 Draw = Callable[[LiveState, Text, datetime], None]

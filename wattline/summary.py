@@ -44,6 +44,7 @@ def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:
     heard = racks.filter(pl.col("power_watts").is_not_null()).height
     firing = len(state.open_alerts())
     parts = [
+        *([f"campus {_of_limit(_campus(sites))}"] if len(sites) > 1 else []),
         *(f"{site['path']} {_of_limit(site)}" for site in sites.iter_rows(named=True)),
         f"{heard:,} of {len(racks):,} racks report",
         _alerting(firing, is_known=not _is_stale(state, now)),
@@ -51,6 +52,14 @@ def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:
     ]
     style = "bold red" if firing else "bold"
     return Text(" · ".join(printable(part) for part in parts), style=style)
+
+
+def _campus(sites: pl.DataFrame) -> dict[str, Any]:
+    """Return the sum of the sites; missing where a site or its limit is."""
+    columns = ("power_watts", "limit_watts")
+    power, limit = (None if sites[name].null_count() else sites[name].sum() for name in columns)
+    known = power is not None and limit
+    return {"power_watts": power, "limit_watts": limit, "fraction_of_limit": power / limit if known else None}
 
 
 def alert_line(alert: Alert) -> Text:
