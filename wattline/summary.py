@@ -39,7 +39,7 @@ def picture(
 
 def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:
     """Return the one sentence that counts: sites against their limits, racks reporting, alerts, age of the data."""
-    sites = subjects.filter(pl.col("kind") == "site")
+    sites = subjects.filter(pl.col("kind") == "site").sort("path")
     racks = subjects.filter(pl.col("kind") == "rack")
     heard = racks.filter(pl.col("power_watts").is_not_null()).height
     firing = len(state.open_alerts())
