@@ -27,6 +27,7 @@ from schemas.time import parse_time
 DEFAULTS: dict[str, int] = {"phase": 0}
 """Required columns that JSON may leave out: a meter's reading without a phase is its total."""
 
+_MOST_FLOAT32 = 3.4028234663852886e38
 _FLAT = msgspec.json.Decoder(dict[str, str | int | float | None])
 
 
@@ -122,6 +123,8 @@ def _field(column: Column) -> tuple[str, Any] | tuple[str, Any, Any]:
         kind = int | str
     elif column.dtype == pa.string():
         kind = str
+    elif column.dtype == pa.float32():
+        kind = Annotated[float, msgspec.Meta(ge=-_MOST_FLOAT32, le=_MOST_FLOAT32)]
     elif (limit := INT_LIMITS.get(column.dtype)) is not None:
         kind = Annotated[int, msgspec.Meta(ge=-limit, le=limit - 1)]
     if column.name in DEFAULTS:

@@ -21,7 +21,7 @@ from schemas.meter import METER
 from schemas.topics import TOPICS
 from sinks.sql.connection import connect
 from tests.bad_input import wire
-from tests.bad_input.cases import GPU_TOPIC, JOBS_TOPIC, POWER_TOPIC, cases, gpu_rows, meter_rows
+from tests.bad_input.cases import GPU_TOPIC, POWER_TOPIC, cases, gpu_rows, meter_rows
 from tests.conftest import REPOSITORY
 from tests.streams.processes import Process
 from wattline.parts import PARTS, Settings, worker
@@ -63,11 +63,13 @@ async def send_all(bootstrap: str) -> tuple[set[Refused], int, int]:
         for topic in TOPICS:
             for value in GARBAGE:
                 await (await producer.send(topic.name, value, key=b"garbage"))
-        bombs = [wire.zstd_bomb(2_000_000_000), wire.zstd_bomb(500_000_000)]
-        for topic, bomb in zip((GPU_TOPIC, JOBS_TOPIC), bombs, strict=True):
-            code, offset = await wire.send_batch(bootstrap, topic, bomb)
-            if code == 0:
-                expected.add((topic, 0, offset, -1, "too_large"))
+        for topic, batch, count in (
+            (GPU_TOPIC, wire.zstd_bomb(2_000_000_000), 1),
+            (POWER_TOPIC, wire.empty_records(150_000), 150_000),
+        ):
+            code, offset = await wire.send_batch(bootstrap, topic, batch)
+            assert code == 0
+            expected.add((topic, 0, offset + count - 1, -1, "too_large"))
         await _send_good(producer, now, good)
     return expected, good[GPU_TOPIC], good[POWER_TOPIC]
 

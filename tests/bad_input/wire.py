@@ -52,6 +52,12 @@ def zstd_bomb(size: int) -> bytes:
     return batch(bytes(compressor.finish()), 1, "zstd")
 
 
+def empty_records(count: int) -> bytes:
+    """Return a batch of `count` records without a key and with nothing in them, a byte or less of zstd each."""
+    payload = b"".join(record(index, b"", None) for index in range(count))
+    return batch(bytes(cramjam.zstd.compress(payload)), count, "zstd")
+
+
 async def send_batch(bootstrap: str, topic: str, raw: bytes, partition: int = 0) -> tuple[int, int]:
     """Send one batch as it is; return Kafka's error code and the base offset that it gave."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=60_000)
