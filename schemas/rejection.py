@@ -72,17 +72,14 @@ def with_raw(refused: Sequence[pl.DataFrame], messages: Iterable[Message]) -> pl
         return frame
     place = ["topic", "partition", "offset"]
     frame = frame.unique([*place, "row"], keep="first", maintain_order=True).sort([*place, "row"])
-    bad = set(frame.select(place).unique().iter_rows())
-    raw = [
-        (m.topic, m.partition, m.offset, m.value[:RAW_BYTES])
-        for m in messages
-        if m.value is not None and (m.topic, m.partition, m.offset) in bad
-    ]
-    schema = {name: REJECTED.polars[name] for name in (*place, "raw")}
-    bodies = pl.DataFrame(raw, schema=schema, orient="row").unique(place, keep="first")
-    first = pl.int_range(pl.len()).over(place) == 0
-    joined = frame.drop("raw").join(bodies, on=place, how="left", maintain_order="left")
-    return joined.with_columns(raw=pl.when(first).then("raw")).select(REJECTED.polars.keys())
+    bodies = {(m.topic, m.partition, m.offset): m.value for m in messages}
+    # Made of a list and not by a join or a mask: with those a null keeps bytes behind it, and polars writes them.
+    raw: list[bytes | None] = [None] * frame.height
+    firsts = frame.with_row_index().unique(place, keep="first", maintain_order=True)
+    for index, *at in firsts.select("index", *place).iter_rows():
+        body = bodies.get((at[0], at[1], at[2]))
+        raw[index] = None if body is None else body[:RAW_BYTES]
+    return frame.with_columns(raw=pl.Series(raw, dtype=pl.Binary))
 
 
 def allowed(column: Column) -> str:

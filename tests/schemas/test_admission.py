@@ -16,9 +16,14 @@ from schemas.admission import QUANTIZED, admit
 from schemas.admission_rules import CLOCK_AHEAD_SECS, EARLIEST, LATEST
 from schemas.arrow import PLACE_COLUMNS
 from schemas.column import Record
+from schemas.decode import decode
+from schemas.facility import load
 from schemas.gpu import GPU
+from schemas.message import Message
 from schemas.meter import METER
+from schemas.registry import assign
 from schemas.subject import SubjectKind
+from tests.conftest import REPOSITORY
 
 NOW = 1_767_225_600_000_000
 NO_LIMITS = pl.DataFrame(schema={"kind": pl.Int8, "id": pl.Int32, "limit": pl.String, "watts": pl.Float64})
@@ -165,3 +170,16 @@ def test_each_row_is_admitted_or_refused_and_never_both(watts: list[float | None
     allowed = [w is None or (not math.isnan(w) and 0 <= w <= 20_000) for w in watts]
     assert admitted.rows["_row"].to_list() == [row for row, good in enumerate(allowed) if good]
     assert admitted.refused["row"].to_list() == [row for row, good in enumerate(allowed) if not good]
+
+
+def test_a_facility_as_it_is_published_knows_its_nameplates() -> None:
+    """The protocols that decoding and admission ask for are what the registry really has."""
+    registry = assign(load(REPOSITORY / "examples" / "halo-2mw.toml"), None)
+    slot = registry.slots.row(0, named=True)
+    identity = {name: slot[name] for name in ("rack", "node", "gpu")}
+    watts = [slot["nameplate_watts"], 2 * slot["nameplate_watts"] + 1]
+    assert reasons(GPU, decoded(GPU, **identity, power_watts=watts), registry) == [(1, "absurd_power", "power_watts")]
+    meter = registry.meters.row(0, named=True)
+    line = b'{"time":%d,"meter":"%s"}' % (NOW, meter["path"].encode())
+    frame = decode("telemetry.power.v1", [Message("telemetry.power.v1", 0, 0, NOW, b"k", line)], registry).frame
+    assert frame.select("meter", "level", "_name").rows() == [(meter["meter"], meter["level"], None)]
