@@ -45,6 +45,7 @@ PROGRESS_TOPIC = "telemetry.progress.v1"
 ALERTS_TOPIC = "alerts.v1"
 WINDOWS_TOPIC = "windows.site.v1"
 SNAPSHOT_EVERY_SECS = 2.0
+SAY_AGAIN_SECS = 60.0
 ALERT_HEADERS = (("content-type", b"application/json"), ("schema", b"alert/1"))
 
 log = logging.getLogger("wattline.streams")
@@ -62,7 +63,8 @@ class EvaluateStage:
         self._rules = rules
         self._positions: dict[str, dict[int, int]] = {JOBS_TOPIC: {}, PROGRESS_TOPIC: {}}
         self._refused_before: dict[Partition, int] = {}
-        self._written_at = time.monotonic()
+        self._written_at = self._said_at = time.monotonic()
+        self._said_too_late = 0
 
     async def open(self, engine: Engine) -> None:
         """Read the facility, resolve the rules on it, connect the producer."""
@@ -99,6 +101,7 @@ class EvaluateStage:
             await self._tell(self._evaluator.close())
         if time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
+        self._tell_too_late()
         return await self._write_snapshot()
 
     async def close(self) -> None:
@@ -161,6 +164,14 @@ class EvaluateStage:
         await (await self._producer.send(snapshot.TOPIC, taken.encode(), self._key))
         self._written_at = time.monotonic()
         return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}
+
+    def _tell_too_late(self) -> None:
+        too_late = self._evaluator.closings.too_late
+        if too_late > self._said_too_late and time.monotonic() - self._said_at >= SAY_AGAIN_SECS:
+            self._said_at, self._said_too_late = time.monotonic(), too_late
+            log.warning(
+                "%s rows of partials came for seconds closed long ago: in no window; recompute from the lake", too_late
+            )
 
     async def _restore(self) -> dict[Partition, int]:
         written = [

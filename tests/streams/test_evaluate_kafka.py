@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from click.testing import CliRunner
 from logs import EXAMPLE, POWER, RULES, Logs, busy_hour, readings_of
 
 from broker.consumer import read_to_end
@@ -29,11 +30,13 @@ from schemas.message import Message
 from schemas.meter import METER
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
 from schemas.registry import Registry
+from schemas.rejected import REJECTED
 from schemas.topics import BY_NAME
 from schemas.window import WINDOW
 from streams.evaluate import Evaluator
 from streams.running_jobs import RunningJobs
 from streams.watch import watch
+from wattline.commands.alerts import command as alerts_verb
 
 REPOSITORY = Path(__file__).parents[2]
 STREAMS = [(topic, n) for topic in ("telemetry.gpu.v1", POWER) for n in range(BY_NAME[topic].partitions)]
@@ -176,3 +179,41 @@ async def snapshots(bootstrap: str) -> int:
     while not (found := len(await read_to_end(bootstrap, "alerts.state.v1"))) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
     return found
+
+
+GARBAGE = (b"", b"\x00\xff garbage", b"{", b"ARROW1" * 100, b"[" * 5_000, b'{"job": NaN}')
+JUDGED_HERE = ("windows.rack.v1", "telemetry.jobs.v1", "telemetry.progress.v1")
+
+
+def test_garbage_on_its_topics_is_refused_by_name_and_stops_nothing(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    keys = asyncio.run(keys_of_partitions(bootstrap))
+
+    async def send_garbage() -> None:
+        async with Producer(bootstrap) as producer:
+            for topic in (POWER, *JUDGED_HERE):
+                for value in GARBAGE:
+                    await producer.send(topic, value, b"key", arrow.headers(METER) if topic == POWER else ())
+            await producer.flush(within_secs=30)
+
+    asyncio.run(send_garbage())
+    asyncio.run(send_slowly(bootstrap, busy_hour(registry, seed=9, seconds=20), keys, secs=0))
+    with an_evaluator(bootstrap, rules):
+        assert asyncio.run(until_all_are_told(bootstrap, 1, within_secs=20))
+        refused = asyncio.run(until_refused(bootstrap, len(JUDGED_HERE) * len(GARBAGE)))
+    assert refused == {topic: len(GARBAGE) for topic in JUDGED_HERE}
+    listed = CliRunner().invoke(alerts_verb, ["--bootstrap", bootstrap, "--state", "all", "--format", "json"])
+    assert listed.exit_code == 0
+    assert {alert["rule"] for alert in json.loads(listed.stdout)} >= {"rack-high"}
+
+
+async def until_refused(bootstrap: str, wanted: int) -> Counter[str]:
+    """Return the number of refused messages by topic, once there are as many as wanted or patience ends."""
+    deadline = time.monotonic() + 15
+    while True:
+        frame = arrow.decode(REJECTED, await read_to_end(bootstrap, "telemetry.rejected.v1")).frame
+        refused = frame.unique(["topic", "partition", "offset", "row"])["topic"]
+        if len(refused) >= wanted or time.monotonic() > deadline:
+            return Counter(refused.to_list())
+        await asyncio.sleep(0.2)
