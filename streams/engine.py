@@ -21,9 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import faust
 
@@ -35,6 +34,9 @@ from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
 from streams.reading import Jump, Partition, Progress, Reading
 from streams.slot import hold
+from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
+
+__all__ = ["EVALUATE", "ROLL_UP", "Engine", "Shape", "Stage", "run"]
 
 logger = logging.getLogger("wattline.streams")
 
@@ -46,48 +48,6 @@ STUCK_AFTER_SECS = 60.0
 PENDING_MESSAGES = 20_000
 PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
-
-
-class Stage(Protocol):
-    """What one app makes of its messages. The engine calls one method at a time, never two at once."""
-
-    topics: tuple[str, ...]
-
-    async def open(self, engine: Engine) -> None:
-        """Get ready: producers, registry, snapshot. The broker answers and all `topics` exist."""
-
-    async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
-        """Return where to read the newly assigned partitions; those left out are read from Kafka's place.
-
-        `committed` names every new partition; None = nothing was committed: read from the log's start.
-        """
-
-    async def dropped(self, partition: Partition, offset: int | None) -> None:
-        """Forget a partition: it was revoked (`offset` None), or its log goes on at `offset` after a loss."""
-
-    async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
-        """Take what has come, in log order by partition, and return the places that may be committed.
-
-        Called at least every `drain_secs`, with an empty list where nothing came. What is returned is
-        committed at most once a second, so it must be durable when this returns.
-        """
-
-    async def close(self) -> None:
-        """Let go; called on SIGTERM, after the last drain."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13."""
-
-    app: str
-    fetch_wait_ms: int
-    drain_secs: float
-    session_secs: float = 6.0
-
-
-ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
-EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05)
 
 
 class App(faust.App):
@@ -118,6 +78,7 @@ class Engine:
         self._room = asyncio.Event()
         self._lock = asyncio.Lock()
         self._commits: dict[Partition, Place] = {}
+        self._committed: dict[Partition, Place] = {}
         self._committed_at = 0.0
 
     def at_log_end(self) -> set[Partition]:
@@ -222,10 +183,12 @@ class Engine:
 
     async def _commit(self, every_secs: float) -> None:
         now = time.monotonic()
-        if self._commits and now - self._committed_at >= every_secs:
-            self._committed_at = now
-            commits, self._commits = self._commits, {}
-            await self.app.consumer._commit({_tp(at): place for at, place in commits.items()})
+        if now - self._committed_at < every_secs:
+            return
+        self._committed_at = now
+        moved = {at: place for at, place in self._commits.items() if self._committed.get(at) != place}
+        if moved and await self.app.consumer._commit({_tp(at): place for at, place in moved.items()}):
+            self._committed |= moved
 
     async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
         """Keep the place of partitions that return, ask the stage for the new ones, forget the others."""
@@ -233,6 +196,7 @@ class Engine:
             async with self._lock:
                 for gone in self.reading.assigned - assigned:
                     self._commits.pop(gone, None)
+                    self._committed.pop(gone, None)
                     await self.stage.dropped(gone, None)
                 new = assigned - self.reading.assigned
                 committed = await self._thread.committed(new)

@@ -34,8 +34,8 @@ from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output, SiteWindows
 from streams.facility_watch import until_changed
-from streams.fetch import Place
 from streams.reading import Partition
+from streams.stage import Place
 from streams.telling import ended
 from streams.watch import watch
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -19,15 +19,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 
 from broker import batches
 from streams.reading import Partition
+from streams.stage import Place
 
 logger = logging.getLogger("wattline.streams")
-
-
-class Place(NamedTuple):
-    """Say where to read on: the next offset, and the note that was committed with it ("" = none)."""
-
-    offset: int
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from schemas.topics import BY_NAME
 from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
 from streams.facility_watch import until_changed
-from streams.fetch import Place
 from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
+from streams.stage import Place
 
 PARTIALS_TOPIC = "windows.rack.v1"
 SAY_AGAIN_SECS = 60.0

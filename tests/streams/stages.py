@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from streams import engine
-from streams.fetch import Place
+from streams.stage import Place
 
 
 class Echo:
@@ -32,6 +32,8 @@ class Echo:
             print("got", message.partition, message.offset, message.value, flush=True)
             if message.value == b"boom":
                 raise ValueError("a value that nobody expected")
+            if message.value == b"crash":
+                await self.engine.app.consumer.crash(RuntimeError("a service of Faust's died"))
         return {(m.topic, m.partition): Place(m.offset + 1, f"note {m.offset}") for m in messages}
 
     async def close(self):

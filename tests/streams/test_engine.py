@@ -85,6 +85,14 @@ def test_an_exception_ends_the_process_with_one_line_and_nothing_is_committed_pa
     assert "assigned []" in run(topic).wait_for("got 0 0 b'boom'")
 
 
+def test_a_service_of_faust_that_dies_ends_the_process_with_its_reason(run, send, new_topic):
+    topic = new_topic()
+    send(topic, b"crash")
+    process = run(topic)
+    assert process.end(30) == 1
+    assert "stops: RuntimeError: a service of Faust's died" in process.output
+
+
 def test_messages_that_retention_took_are_told_and_the_partition_begins_anew(run, send, new_topic, kafka):
     """Fails where the committed place is not compared: Faust jumps forward without a line (trap 8)."""
     topic = new_topic()

@@ -1,0 +1,62 @@
+"""What one app makes of its messages, as the engine sees it; and how each app runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from schemas.message import Message
+from streams.reading import Partition
+
+if TYPE_CHECKING:
+    from streams.engine import Engine
+
+
+class Place(NamedTuple):
+    """Say where to read on: the next offset, and the note that was committed with it ("" = none)."""
+
+    offset: int
+    note: str = ""
+
+
+class Stage(Protocol):
+    """What one app makes of its messages. The engine calls one method at a time, never two at once."""
+
+    topics: tuple[str, ...]
+
+    async def open(self, engine: Engine) -> None:
+        """Get ready: producers, registry, snapshot. The broker answers and all `topics` exist."""
+
+    async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
+        """Return where to read the newly assigned partitions; those left out are read from Kafka's place.
+
+        `committed` names every new partition; None = nothing was committed: read from the log's start.
+        """
+
+    async def dropped(self, partition: Partition, offset: int | None) -> None:
+        """Forget a partition: it was revoked (`offset` None), or its log goes on at `offset` after a loss."""
+
+    async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
+        """Take what has come, in log order by partition, and return the places that may be committed.
+
+        Called at least every `drain_secs`, with an empty list where nothing came. What is returned is
+        committed at most once a second, so it must be durable when this returns.
+        """
+
+    async def close(self) -> None:
+        """Let go; called on SIGTERM, after the last drain."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13."""
+
+    app: str
+    fetch_wait_ms: int
+    drain_secs: float
+    session_secs: float = 6.0
+
+
+ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
+EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05)
