@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.job import Allocation, Job
+from schemas.job import Allocation, Job, Workload
 from sources.simulated.layout import Layout
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-WORKLOADS = ("training", "image", "video", "interactive", "other", "idle")
+WORKLOADS: tuple[Workload, ...] = ("training", "image", "video", "interactive", "other")
 TRAINING, IMAGE, VIDEO, INTERACTIVE, OTHER, IDLE = range(6)
 
 _SHARES = (0.50, 0.13, 0.11, 0.15, 0.06, 0.05)
@@ -31,6 +31,9 @@ _HOURS_MEDIAN = {TRAINING: 30.0, IMAGE: 60.0, VIDEO: 4.0, INTERACTIVE: 90.0, OTH
 _USERS = ("aisha", "omar", "layla", "yusuf", "mei", "jonas", "priya", "tomas", "noura", "khalid", "sofia", "daniel")
 _ACCOUNTS = {TRAINING: "foundation", IMAGE: "imaging", VIDEO: "video", INTERACTIVE: "assistant", OTHER: "research"}
 _PRIORITIES = {TRAINING: 50, IMAGE: 60, VIDEO: 40, INTERACTIVE: 90, OTHER: 10}
+
+
+_TRAITS = ("started", "ended", "step", "communication", "checkpoint", "writing", "intensity", "memory_share")
 
 
 @dataclass
@@ -52,8 +55,11 @@ class Tenants:
     @classmethod
     def none(cls, blocks: int) -> Tenants:
         """Return blocks without a tenant, ready at once for the first."""
-        ones = (np.ones(blocks) for _ in range(8))
-        return cls(np.full(blocks, IDLE), *ones, number=np.zeros(blocks, dtype=np.int64))
+        return cls(
+            workload=np.full(blocks, IDLE),
+            **{name: np.ones(blocks) for name in _TRAITS},
+            number=np.zeros(blocks, dtype=np.int64),
+        )
 
 
 @dataclass

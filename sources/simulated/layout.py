@@ -136,6 +136,12 @@ def index_in(ids: Ints, wanted: Any) -> Ints:
     return np.where(ids[found] == wanted, found, -1)
 
 
+def sum_by(index: Ints, values: NDArray[Any], count: int) -> Floats:
+    """Return for each of `count` places the sum of the values whose index it is."""
+    # Without any values bincount forgets that they were floats.
+    return np.bincount(index, values, minlength=count).astype(np.float64)
+
+
 def _ints(series: pl.Series) -> Ints:
     return series.cast(pl.Int64).fill_null(-1).to_numpy()
 
@@ -145,7 +151,7 @@ def _racks(registry: Registry, slots: pl.DataFrame) -> Racks:
     ids, in_slots = _ints(rack["rack"]), _ints(slots["rack"])
     first, last = np.searchsorted(in_slots, ids), np.searchsorted(in_slots, ids, side="right")
     of_gpu = np.repeat(np.arange(len(ids)), last - first)
-    nameplate = np.bincount(of_gpu, slots["nameplate_watts"].fill_null(0.0).to_numpy(), minlength=len(ids))
+    nameplate = sum_by(of_gpu, slots["nameplate_watts"].fill_null(0.0).to_numpy(), len(ids))
     suggested = np.where(nameplate > 0, 1.6 * nameplate, 10_000.0)
     limit = rack.select(pl.coalesce("budget_watts", "nameplate_watts", pl.Series(suggested))).to_series()
     return Racks(

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.subject import MeterLevel, SubjectKind
-from sources.simulated.layout import Layout, index_in
+from sources.simulated.layout import Layout, index_in, sum_by
 from sources.simulated.tree import POWER_FACTOR, Flow
 
 Floats = NDArray[np.float64]
@@ -221,7 +221,5 @@ def _voltages(layout: Layout, meters: pl.DataFrame) -> Floats:
 def _phase_shares(meter: Ints, phase: Ints, rng: np.random.Generator) -> Floats:
     """Return 1 for totals and for the phases of a meter three shares near a third that add up to 1."""
     weight = np.where(phase == 0, 0.0, 1.0 + IMBALANCE * rng.standard_normal(len(meter)))
-    if not len(meter):
-        return np.ones(0)
-    total = np.bincount(meter, weight)[meter]
+    total = sum_by(meter, weight, int(meter.max(initial=0)) + 1)[meter]
     return np.where(phase == 0, 1.0, weight / np.maximum(total, 1e-9))

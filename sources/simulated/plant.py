@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sources.simulated.gpus import boards_of
 from sources.simulated.incidents import Incident
-from sources.simulated.layout import Layout
+from sources.simulated.layout import Layout, sum_by
 from sources.simulated.overload import overload_of
 from sources.simulated.tree import Flow, allowances, network_of
 
@@ -50,7 +50,7 @@ class Plant:
 
     def flow(self, second: int, hours: Floats) -> Flow:
         """Return what flows to each node, rack, line and part of the tree; `hours` = local hour of each site."""
-        gpu = np.bincount(self._rack_of_gpu, self.boards.power, minlength=len(self._layout.racks.id))
+        gpu = sum_by(self._rack_of_gpu, self.boards.power, len(self._layout.racks.id))
         extra = np.zeros(len(gpu))
         for overload in self._overloads:
             overload.add_rest(extra, second)
@@ -62,14 +62,14 @@ class Plant:
         """Return each line's share of its rack: what it was built with, straying a little, or moved by an incident."""
         rack = self._layout.lines.rack
         share = self.network.line_share * np.exp(self._share_drift)
-        share /= np.bincount(rack, share, minlength=len(self._layout.racks.id))[rack]
+        share /= sum_by(rack, share, len(self._layout.racks.id))[rack]
         for overload in self._overloads:
             share = overload.move_lines(self.network, share, second)
         return share
 
     def _node_watts(self, rest: Floats) -> Floats:
         nodes = self._layout.nodes
-        gpu = np.bincount(self._node_of_gpu, self.boards.power, minlength=len(nodes.id))
+        gpu = sum_by(self._node_of_gpu, self.boards.power, len(nodes.id))
         each = rest / np.maximum(np.bincount(nodes.rack, minlength=len(rest)), 1)
         return np.asarray(gpu + _OF_NODES * each[nodes.rack])
 

@@ -89,6 +89,6 @@ def _utilizations(workload: Ints, load: Floats) -> tuple[F32, F32, F32]:
     return use.astype(np.float32), encoding.astype(np.float32), decoding.astype(np.float32)
 
 
-def _fraction(values: F32) -> F32:
+def _fraction(values: NDArray[np.floating]) -> F32:
     """Return fractions as boards report them: whole percents."""
     return np.round(np.clip(values, np.float32(0.0), np.float32(1.0)), 2).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.subject import SubjectKind
-from sources.simulated.layout import Layout, limits_of
+from sources.simulated.layout import Layout, limits_of, sum_by
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -76,12 +76,12 @@ class Network:
     def _sites(self, tree: Floats, unmetered: Floats) -> Floats:
         utilities = np.flatnonzero(self.layout.tree.kind == SubjectKind.UTILITY)
         site = np.searchsorted(self.layout.sites, self.layout.tree.site[utilities])
-        supplied = np.bincount(site, tree[utilities], minlength=len(unmetered))
+        supplied = sum_by(site, tree[utilities], len(unmetered))
         return np.where(np.bincount(site, minlength=len(unmetered)) > 0, supplied, unmetered)
 
     def _site_sum(self, racks: Floats) -> Floats:
         sites = np.searchsorted(self.layout.sites, self.layout.racks.site)
-        return np.bincount(sites, racks, minlength=len(self.layout.sites))
+        return sum_by(sites, racks, len(self.layout.sites))
 
     def _carried(
         self,
@@ -89,14 +89,14 @@ class Network:
         cooling: Floats,
     ) -> Floats:
         tree, on = self.layout.tree, self.layout.lines.feed
-        carried = np.bincount(on[on >= 0], lines[on >= 0], minlength=len(tree.id)).astype(np.float64)
+        carried = sum_by(on[on >= 0], lines[on >= 0], len(tree.id))
         for kind, loss in LOSS.items():
             here = np.flatnonzero(tree.kind == kind)
             if kind == SubjectKind.UTILITY and len(here):
                 carried[here] += self._utility_extra(here, lines[on < 0], cooling)
             carried[here] *= 1.0 + loss
             fed = here[tree.parent[here] >= 0]
-            carried += np.bincount(tree.parent[fed], carried[fed], minlength=len(carried))
+            carried += sum_by(tree.parent[fed], carried[fed], len(carried))
         return carried
 
     def _utility_extra(self, utilities: Ints, unfed: Floats, cooling: Floats) -> Floats:
@@ -104,7 +104,7 @@ class Network:
         layout = self.layout
         sites = np.searchsorted(layout.sites, layout.tree.site[utilities])
         rack_sites = np.searchsorted(layout.sites, layout.racks.site[layout.lines.rack[layout.lines.feed < 0]])
-        load = cooling + np.bincount(rack_sites, unfed, minlength=len(cooling))
+        load = cooling + sum_by(rack_sites, unfed, len(cooling))
         return np.asarray((load / np.maximum(np.bincount(sites, minlength=len(cooling)), 1))[sites])
 
 
@@ -119,7 +119,7 @@ def network_of(layout: Layout, rng: np.random.Generator) -> Network:
 
 def _shares(layout: Layout, rng: np.random.Generator) -> Floats:
     weight = np.exp(rng.normal(0.0, 0.16, len(layout.lines.rack)))
-    total = np.bincount(layout.lines.rack, weight, minlength=len(layout.racks.id))
+    total = sum_by(layout.lines.rack, weight, len(layout.racks.id))
     return np.asarray(weight / total[layout.lines.rack])
 
 
@@ -141,7 +141,7 @@ def _shrink_places(layout: Layout, kind: SubjectKind, ids: Ints, allowed: Floats
     limits = np.minimum(
         limits_of(layout.registry, kind, "budget", subjects), limits_of(layout.registry, kind, "contract", subjects)
     )
-    total = np.maximum(np.bincount(of_rack, allowed), 1.0)
+    total = np.maximum(sum_by(of_rack, allowed, len(subjects)), 1.0)
     return np.asarray(np.minimum(1.0, headroom * limits / total)[of_rack])
 
 

@@ -59,6 +59,13 @@ def test_a_query_with_a_wrong_name_lists_the_views_and_exits_with_2(tmp_path: Pa
     assert "power, progress" in answer.stderr
 
 
+def test_a_column_named_like_a_word_of_sql_says_how_to_write_it(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(command, ["SELECT * FROM alerts ORDER BY at", "--lake", str(tmp_path)])
+    assert refused.exit_code == 2
+    assert "put them in double quotes" in refused.stderr
+    assert ask(tmp_path, 'SELECT "at", "limit" FROM alerts ORDER BY "at"', "--format", "csv") == b"at,limit\n"
+
+
 def test_no_rows_are_an_empty_answer_and_not_an_error(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT time, power_watts FROM power", "--format", "csv") == b"time,power_watts\n"
     assert json.loads(ask(tmp_path, "SELECT time FROM power", "--format", "json")) == []

@@ -20,6 +20,7 @@ from sinks.sql.statement import one_question
 from wattline.options import lake_option
 
 _ROWS = 10_000
+_QUOTED = 'The columns "at", "limit" and "offset" are words of SQL too: put them in double quotes.\n'
 _TIMES = click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"])
 
 
@@ -80,7 +81,8 @@ def _refused_queries(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         # What DuckDB refuses while rows are on their way comes through Arrow, as an OSError without a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        click.echo(f"wattline sql: {error}\nViews: {', '.join(_views(connection))}.", err=True)
+        hint = _QUOTED if isinstance(error, duckdb.ParserException) else ""
+        click.echo(f"wattline sql: {error}\n{hint}Views: {', '.join(_views(connection))}.", err=True)
         raise click.exceptions.Exit(2) from error
 
 
