@@ -103,4 +103,9 @@ def decode(message: Message, max_decoded_bytes: int = 67_108_864) -> Partial:
     if len(decoded.refused):
         reason, sentence = decoded.refused.row(0, named=True)["reason"], decoded.refused.row(0, named=True)["message"]
         raise RejectedRecordError(reason, sentence)
-    return Partial(envelope, decoded.frame.select(PARTIAL.polars.keys()))
+    rows = decoded.frame.select(PARTIAL.polars.keys())
+    for column in PARTIAL.columns:
+        if column.is_required and rows[column.name].null_count():
+            said = f"{message.place}: {column.name} is missing in a row; every row of a partial needs it"
+            raise RejectedRecordError("missing_field", said, field=column.name)
+    return Partial(envelope, rows)

@@ -49,7 +49,7 @@ class Refusal(NamedTuple):
         source = self.message
         where = source.place if self.row == WHOLE else f"{source.place} row {self.row}"
         value = None if self.value is None else printable(self.value, SHOWN_CHARACTERS)
-        sentence = f"{where}: {printable(self.said, 1000)}"
+        sentence = f"{where}: {printable(self.said.removeprefix(f'{source.place}: '), 1000)}"
         place = (source.topic, source.partition, source.offset, self.row)
         return (*place, self.reason, self.field, value, sentence, source.appended, ADMISSION_VERSION, None)
 

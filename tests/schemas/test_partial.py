@@ -1,0 +1,45 @@
+"""The partial as a message: what is encoded comes back, and what is none is refused by name."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from schemas.errors import RejectedRecordError
+from schemas.message import Message
+from schemas.partial import PARTIAL, Envelope, Partial, decode, encode
+
+ENVELOPE = Envelope("telemetry.gpu.v1", 3, 10, 20, "closing", 0, 1_000_000, 5)
+ROW = {"second": 0, "subject_kind": 4, "subject": 1, "utilization_count": 0, "expected": 1, "reporting": 1}
+
+
+def rows(**columns: object) -> pl.DataFrame:
+    given = ROW | {"readings": 1, "digest": 7} | columns
+    typed = [pl.Series(name, [given.get(name)], dtype=dtype) for name, dtype in PARTIAL.polars.items()]
+    return pl.DataFrame(typed)
+
+
+def message(partial: Partial) -> Message:
+    value, headers = encode(partial)
+    return Message("windows.rack.v1", 0, 7, 0, b"ruh", value, tuple(headers))
+
+
+def test_a_partial_comes_back_with_its_envelope() -> None:
+    told = decode(message(Partial(ENVELOPE, rows())))
+    assert told.envelope == ENVELOPE
+    assert_frame_equal(told.rows, rows())
+
+
+def test_a_row_without_its_subject_is_no_partial() -> None:
+    with pytest.raises(RejectedRecordError, match="7: subject is missing") as refused:
+        decode(message(Partial(ENVELOPE, rows(subject=None))))
+    assert (refused.value.reason, refused.value.field) == ("missing_field", "subject")
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff\xfe", b"[" * 100_000, b'{"topic": "\xff"}', b'{"topic": 1}'])
+def test_an_envelope_that_is_none_is_refused(header: bytes) -> None:
+    good = message(Partial(ENVELOPE, rows()))
+    headers = tuple((name, header if name == "partial" else text) for name, text in good.headers)
+    with pytest.raises(RejectedRecordError, match="not an envelope"):
+        decode(good._replace(headers=headers))
