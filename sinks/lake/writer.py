@@ -43,6 +43,8 @@ _FETCH_MIN_BYTES = 4_194_304
 _FETCH_BYTES = 16_777_216
 _LONGEST_WAIT_SECS = 60.0
 _ADVICE_SECS = 5.0
+_ASK_SECS = 2.0
+_FACILITY = TopicPartition("facility.v1", 0)
 
 
 class WriterSettings(NamedTuple):
@@ -70,6 +72,7 @@ class Writer:
         self._taken = -1
         self._failures = 0
         self._registry: Registry | None = None
+        self._registry_end = -1
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Write until `stopping` is set, then flush once more and return.
@@ -113,7 +116,7 @@ class Writer:
         sources = sorted(Source(*partition) for partition in self._consumer.assignment())
         await asyncio.to_thread(self._tables.reopen)
         starts = await where_to_go_on(self._bootstrap, self._tables, sources) if sources else {}
-        await self._read_registry()
+        await self._refresh_registry()
         if generation != self._assignment.generation:
             return  # the loop comes back with the newer one
         self._gathered.begin(starts)
@@ -125,11 +128,19 @@ class Writer:
         log.info("lake: reading %d partitions into %s", len(sources), self._lake)
         self._step("assigned")
 
-    async def _read_registry(self) -> None:
+    async def _refresh_registry(self) -> None:
+        """Read the facility in force where a version was published since; two writers share its topic's partition."""
+        try:
+            ends = await asyncio.wait_for(self._consumer.end_offsets([_FACILITY]), _ASK_SECS)
+        except (KafkaError, TimeoutError):
+            return  # the broker is away; what was gathered is written with what is known
+        if ends[_FACILITY] == self._registry_end:
+            return
         try:
             self._registry = await read_registry(self._bootstrap)
         except ConfigurationError as error:
             log.warning("lake: paths keep their text until a facility is published: %s", error)
+        self._registry_end = ends[_FACILITY]
 
     async def _gather(self) -> None:
         """Fetch once and keep what came, if the assignment still is the one that was taken over."""
@@ -153,8 +164,7 @@ class Writer:
         pending = self._gathered.take()
         if not pending:
             return
-        if any(source.topic == "facility.v1" for source in pending):
-            await self._read_registry()
+        await self._refresh_registry()
         started = monotonic()
         flushed = await asyncio.to_thread(self._tables.flush, pending, self._registry)
         self._failures = 0
