@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -36,7 +38,9 @@ def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
             f"no lake at {lake}: the folder does not exist. Start the lake writer (wattline run --only lake), or "
             f"name another folder with --lake or WATTLINE_LAKE."
         )
-    connection = duckdb.connect(":memory:", config=_SETTINGS)
+    # A large sort would otherwise spill into a folder `.tmp` of wherever the caller stands.
+    spill = Path(tempfile.gettempdir()) / f"wattline-sql-{os.getpid()}"
+    connection = duckdb.connect(":memory:", config={**_SETTINGS, "temp_directory": str(spill)})
     connection.execute("SET TimeZone = 'UTC'")  # the lake's times are UTC without a zone; so must now() be
     connection.execute("CREATE SCHEMA raw")
     for table in TABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -128,6 +129,23 @@ def test_a_span_is_half_open_and_counts_for_rows_of_a_file_too(tmp_path: Path) -
     append(tmp_path, "power", *(meter_row(1, AT + n * SECOND, float(n)) for n in range(5)))
     connection = connect(tmp_path, Span(since=AT + SECOND, until=AT + 3 * SECOND))
     assert connection.execute("SELECT power_watts FROM power ORDER BY time").fetchall() == [(1.0,), (2.0,)]
+
+
+def test_a_large_answer_spills_beside_other_temporary_files_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    (tmp_path / "temporary").mkdir()
+    connection = connect(lake)
+    connection.execute("SET memory_limit = '40MB'; SET threads = 1")
+    connection.execute("CREATE TABLE sorted AS SELECT hash(range) AS h FROM range(8000000) ORDER BY h")
+    assert list((tmp_path / "temporary").glob("wattline-sql-*/*"))
+    connection.close()
+    assert not list((tmp_path / "temporary").glob("wattline-sql-*/*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "temporary"]
 
 
 def test_caller_variables_are_not_tables(tmp_path: Path) -> None:
