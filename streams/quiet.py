@@ -1,6 +1,7 @@
-"""What a worker logs: our own lines as they are, those of the Kafka clients one in ten seconds.
+"""What a worker logs: our own lines as they are, those of the Kafka clients only where trouble lasts.
 
-With the broker away each client logs three lines every 100 ms (traps.md 17); one is enough to know.
+With the broker away each client logs three lines every 100 ms (traps.md 17), and at every healthy start and
+rebalance one or two. One line in ten seconds of a trouble that has lasted is enough to know.
 """
 
 from __future__ import annotations
@@ -11,40 +12,44 @@ import time
 from collections.abc import Callable
 
 CLIENTS = ("aiokafka", "faust", "mode", "asyncio")
+LASTING_SECS = 3.0
 SAY_AGAIN_SECS = 10.0
+OVER_AFTER_SECS = 15.0
+"""More than the 10 s in which broker.client_logs lets each kind of line through once."""
 
 
-class OneInAWhile(logging.Filter):
-    """Pass one record of the Kafka clients in `SAY_AGAIN_SECS`, with the number of those left out."""
+class OnlyLasting(logging.Filter):
+    """Pass a record of the Kafka clients where they have complained for a while, and one in ten seconds then."""
 
-    def __init__(self, every_secs: float = SAY_AGAIN_SECS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._every_secs = every_secs
         self._clock = clock
-        self._said = float("-inf")
-        self._left_out = 0
+        self._began = self._last = self._said = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Pass every record of ours; of the clients' one in a while, said as one line."""
+        """Pass every record of ours; of the clients' one in a while, as one line without a traceback."""
         if record.name.partition(".")[0] not in CLIENTS:
             return True
-        if self._clock() - self._said < self._every_secs:
-            self._left_out += 1
+        now = self._clock()
+        if now - self._last > OVER_AFTER_SECS:
+            self._began = now
+        self._last = now
+        if now - self._began < LASTING_SECS or now - self._said < SAY_AGAIN_SECS:
             return False
-        more = f" (and {self._left_out} more lines of this kind)" if self._left_out else ""
-        record.msg, record.args = f"the Kafka client says, and goes on trying: {record.getMessage()}{more}", None
+        self._said = now
+        since = f"for {now - self._began:.0f} s"
+        record.msg, record.args = f"trouble with Kafka {since}, trying on: {record.getMessage()}", None
         record.exc_info = record.exc_text = record.stack_info = None
-        self._said, self._left_out = self._clock(), 0
         return True
 
 
 def configure() -> None:
     """Log warnings to stderr, one line each; idempotent."""
     root = logging.getLogger()
-    if any(isinstance(each, OneInAWhile) for handler in root.handlers for each in handler.filters):
+    if any(isinstance(each, OnlyLasting) for handler in root.handlers for each in handler.filters):
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("wattline: %(message)s"))
-    handler.addFilter(OneInAWhile())
+    handler.addFilter(OnlyLasting())
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

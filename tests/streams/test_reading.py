@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from schemas.message import Message
-from streams.quiet import OneInAWhile
+from streams.quiet import OnlyLasting
 from streams.reading import Progress, Reading
 
 
@@ -75,16 +75,19 @@ def test_a_partition_that_stands_still_below_its_log_end_is_stuck():
         assert watch.stuck({at: position, other: 9}, {at: 10, other: 9}) == expected
 
 
-def test_the_clients_lines_are_one_in_a_while_and_ours_all():
+def test_the_clients_are_heard_where_trouble_lasts_and_we_always():
     now = [0.0]
-    few = OneInAWhile(10, lambda: now[0])
+    lasting = OnlyLasting(lambda: now[0])
 
-    def passes(name):
+    def said(name, at):
+        now[0] = at
         record = logging.LogRecord(name, logging.ERROR, "f", 1, "no %s", ("broker",), None)
-        return record.getMessage() if few.filter(record) else None
+        return record.getMessage() if lasting.filter(record) else None
 
-    assert passes("aiokafka.conn") == "the Kafka client says, and goes on trying: no broker"
-    assert passes("faust.app") is None
-    assert passes("wattline.streams") == "no broker"
-    now[0] = 11
-    assert passes("aiokafka.conn").endswith("(and 1 more lines of this kind)")
+    assert [said("aiokafka.conn", at) for at in (0, 1, 20)] == [None] * 3  # blips: a start, a rebalance
+    assert said("wattline.streams", 20) == "no broker"
+    heard = [said("faust.app", 20 + tenth / 10) for tenth in range(200)]
+    assert [line for line in heard if line] == [
+        "trouble with Kafka for 3 s, trying on: no broker",
+        "trouble with Kafka for 13 s, trying on: no broker",
+    ]
