@@ -46,12 +46,14 @@ class Members:
 
     `subjects`: frame subject_kind i8, subject i32, site i32, basis i8, facility i32 (its site's version).
     `sources`: frame kind i8 (METER or RACK), id i32, nameplate_milliwatts i64 (UNKNOWN_POWER where not
-    known), rest_milliwatts i64, parts i32. `power`, `gpus` and `all` list, per subject, the sources of its
+    known), rest_milliwatts i64, parts i32. `owners` lists the sources that share the nameplate of what they
+    measure, as the two sides of a rack do. `power`, `gpus` and `all` list, per subject, the sources of its
     power, of its GPU columns, and both.
     """
 
     subjects: pl.DataFrame
     sources: pl.DataFrame
+    owners: Lists
     power: Lists
     gpus: Lists
     all: Lists
@@ -94,7 +96,8 @@ def members_of(registry: Registry) -> Members:
     both = lists[2]
     twice = np.r_[False, (both.of[1:] == both.of[:-1])] & ~np.isin(np.arange(len(both.of)), both.first)
     whose = np.repeat(both.some, np.diff(np.append(both.first, len(both.of))))
-    return Members(subjects, sources, lists[0], lists[1], Lists.grouped(whose[~twice], both.of[~twice]))
+    owners = Lists.grouped(sources["owner"].cast(pl.Int64).to_numpy(), sources["source"].to_numpy())
+    return Members(subjects, sources, owners, lists[0], lists[1], Lists.grouped(whose[~twice], both.of[~twice]))
 
 
 def _sources(registry: Registry) -> pl.DataFrame:
@@ -105,11 +108,13 @@ def _sources(registry: Registry) -> pl.DataFrame:
         .agg(pl.col("watts").first())
     )
     meters = registry.meters.join(nameplates, on=_PAIR, how="left").select(
-        kind=pl.lit(SubjectKind.METER, pl.Int8), id="meter", watts="watts", rest=pl.lit(None, pl.Float64), parts=1
-    )
+        kind=pl.lit(SubjectKind.METER, pl.Int8), id="meter", watts="watts", rest=pl.lit(None, pl.Float64), parts=1,
+        shared=pl.struct(pl.col("subject_kind").cast(pl.Int32), "subject", pl.col("level").cast(pl.Int32)),
+    )  # fmt: skip
     racks = registry.racks.select(
-        kind=pl.lit(SubjectKind.RACK, pl.Int8), id="rack", watts="nameplate_watts", rest="rest_watts", parts="gpus"
-    )
+        kind=pl.lit(SubjectKind.RACK, pl.Int8), id="rack", watts="nameplate_watts", rest="rest_watts", parts="gpus",
+        shared=pl.struct(subject_kind=pl.lit(-1, pl.Int32), subject="rack", level=pl.lit(0, pl.Int32)),
+    )  # fmt: skip
     return (
         pl.concat([meters, racks], how="vertical_relaxed")
         .sort("kind", "id")
@@ -119,6 +124,7 @@ def _sources(registry: Registry) -> pl.DataFrame:
             nameplate_milliwatts=(pl.col("watts") * 1000).round().cast(pl.Int64).fill_null(UNKNOWN_POWER),
             rest_milliwatts=(pl.col("rest") * 1000).round().cast(pl.Int64).fill_null(0),
             parts=pl.col("parts").cast(pl.Int32),
+            owner=pl.col("shared").rank("dense"),
         )
         .with_row_index("source")
         .with_columns(pl.col("source").cast(pl.Int64))

@@ -137,14 +137,28 @@ class _Sources:
 
     @property
     def silent(self) -> Ints:
-        """Return what the silent parts of each source may draw at most, 0 where all report."""
+        """Return what the silent parts of each source may draw at most, 0 where all report.
+
+        A silent side of a rack draws at most what the other side leaves of the nameplate that they share.
+        """
         said = self.column("silent_nameplate_milliwatts")
         nameplate = self.members.sources["nameplate_milliwatts"].to_numpy()
-        whole = np.where(nameplate == UNKNOWN_POWER, MISSING, nameplate)
+        left = np.maximum(nameplate - self._drawn_by_owner(), 0)
+        whole = np.where(nameplate == UNKNOWN_POWER, MISSING, left)
         reporting, expected = self.column("reporting"), self.expected
         all_report = (reporting != MISSING) & (reporting >= expected)
         none_reports = (reporting == MISSING) | (reporting == 0)
         return np.where(all_report, 0, np.where((said == MISSING) & none_reports, whole, said))
+
+    def _drawn_by_owner(self) -> Ints:
+        """Return, per source, what the sources that share its nameplate are known to draw, itself included."""
+        owners, drawn = self.members.owners, np.zeros(self._shape, dtype=np.int64)
+        if not len(owners.of):
+            return drawn
+        known = _zeroed(_sum(owners, self.column("power_milliwatts"), (self._shape[0], int(owners.some[-1]) + 1)))
+        counts = np.diff(np.append(owners.first, len(owners.of)))
+        drawn[:, owners.of] = known[:, np.repeat(owners.some, counts)]
+        return drawn
 
 
 def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:

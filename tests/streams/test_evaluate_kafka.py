@@ -11,9 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pytest
 from click.testing import CliRunner
 from logs import EXAMPLE, POWER, RULES, Logs, busy_hour, readings_of
 
@@ -130,20 +133,20 @@ async def until_all_are_told(bootstrap: str, wanted: int, within_secs: float) ->
         await asyncio.sleep(0.2)
 
 
-def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
-    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
-    keys = asyncio.run(keys_of_partitions(bootstrap))
-    logs = busy_hour(registry, seed=7, seconds=90)
+async def send_through_kills(bootstrap: str, logs: Logs, rules: Path, secs: float, lives: Iterator[float]) -> int:
+    """Send the logs over so many seconds while evaluators live and are killed; return the number of kills."""
+    sending = asyncio.create_task(send_slowly(bootstrap, logs, await keys_of_partitions(bootstrap), secs))
+    kills = 0
+    while not sending.done():
+        with an_evaluator(bootstrap, rules):
+            await asyncio.wait([sending], timeout=next(lives))
+        kills += 1
+    await sending
+    return kills
 
-    async def with_kills() -> None:
-        sending = asyncio.create_task(send_slowly(bootstrap, logs, keys, secs=12))
-        while not sending.done():
-            with an_evaluator(bootstrap, rules):
-                await asyncio.wait([sending], timeout=3.5)
-        await sending
 
-    asyncio.run(with_kills())
+def assert_all_is_told_once_more(bootstrap: str, registry: Registry, rules: Path) -> None:
+    """Let a last evaluator read to the end; all that an undisturbed one tells is told, and nothing else."""
     power = asyncio.run(read_to_end(bootstrap, POWER))
     wanted = once(undisturbed(registry, power, asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))))
     assert len(wanted) > 50
@@ -151,8 +154,28 @@ def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path:
         told = asyncio.run(until_all_are_told(bootstrap, len(wanted), within_secs=20))
     assert told.keys() == wanted.keys()
     assert told == wanted
+
+
+def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    logs = busy_hour(registry, seed=7, seconds=90)
+    assert asyncio.run(send_through_kills(bootstrap, logs, rules, secs=12, lives=repeat(3.5))) >= 3
+    assert_all_is_told_once_more(bootstrap, registry, rules)
     windows = arrow.decode(WINDOW, asyncio.run(read_to_end(bootstrap, "windows.site.v1")))
     assert windows.refused.is_empty() and windows.frame["every_seconds"].n_unique() == 2
+
+
+@pytest.mark.soak
+def test_many_kills_at_any_moment_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    logs = busy_hour(registry, seed=11, seconds=1_200)
+    draw = np.random.default_rng(11)
+    lives = iter(lambda: float(draw.uniform(1.5, 5.0)), None)
+    kills = asyncio.run(send_through_kills(bootstrap, logs, rules, secs=240, lives=lives))
+    print(f"{kills} kills")
+    assert_all_is_told_once_more(bootstrap, registry, rules)
 
 
 def test_a_second_evaluator_stands_by_and_takes_over(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
