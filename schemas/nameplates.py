@@ -62,9 +62,10 @@ def ceilings(record: Record, registry: Nameplates | None) -> Ceilings | None:
     """Return the ceilings of a record's devices, None where the registry knows no nameplate of them."""
     if registry is None:
         return None
-    if not _newest or _newest[0][0] is not registry:
-        _newest[:] = [(registry, {})]
-    known = _newest[0][1]
+    of, known = _newest[0] if _newest else (None, {})
+    if of is not registry:
+        known = {}
+        _newest[:] = [(registry, known)]
     if record.name not in known:
         known[record.name] = _build(record, registry)
     return known[record.name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +87,25 @@ def stream(frame: pl.DataFrame, schema: pa.Schema | None = None, compression: st
     with pa.ipc.new_stream(target, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write_table(table)
     return target.getvalue()
+
+
+def mutant(source: random.Random, value: bytes) -> bytes:
+    """Return `value` with a few bytes flipped, overwritten, cut out or put in, most often in its metadata."""
+    torn = bytearray(value)
+    kind = source.random()
+    for _ in range(source.choice([1, 1, 1, 2, 4, 16])):
+        at = source.randrange(source.choice([len(torn), min(len(torn), 2600)]))
+        if kind < 0.5:
+            torn[at] ^= 1 << source.randrange(8)
+        elif kind < 0.7:
+            torn[at] = source.choice([0, 255, 127, 128])
+        elif kind < 0.8:
+            torn[at : at + 8] = source.choice([b"\xff" * 8, bytes(8), (2**62).to_bytes(8, "little")])
+        elif kind < 0.9:
+            del torn[at : at + source.choice([1, 4, 8, 64])]
+        else:
+            torn[at:at] = source.randbytes(source.choice([1, 8, 64]))
+    return bytes(torn)
 
 
 def _gpu_arrow(name: str, value: bytes | None, reason: str, field: str | None = None, **more: Any) -> Case:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pytest
@@ -21,12 +23,13 @@ from schemas.meter import METER
 from schemas.topics import TOPICS
 from sinks.sql.connection import connect
 from tests.bad_input import wire
-from tests.bad_input.cases import GPU_TOPIC, POWER_TOPIC, cases, gpu_rows, meter_rows
+from tests.bad_input.cases import GPU_TOPIC, POWER_TOPIC, cases, gpu_rows, meter_rows, mutant
 from tests.conftest import REPOSITORY
 from tests.streams.processes import Process
 from wattline.parts import PARTS, Settings, worker
 
 PATIENCE_SECS = 60.0
+MUTANTS = 100
 GARBAGE = [b"", b"\x00\xff" * 100, b'{"id": ', b"\xff\xff\xff\xff\x10\x00\x00\x00garbage", b"[1, 2, 3]"]
 NOT_IN_THE_LAKE = {"alerts.state.v1", "actions.v1"}
 """Topics that only Wattline's own state passes through: garbage there has no row, and must do no harm."""
@@ -48,10 +51,20 @@ def pipeline(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[dict[str, P
         yield workers
 
 
-async def send_all(bootstrap: str) -> tuple[set[Refused], int, int]:
-    """Send garbage between good readings; return what must be refused, and the good GPU and meter rows."""
+class Sent(NamedTuple):
+    """Hold what must be refused, where mutants lie, and how many good rows each topic got."""
+
+    refused: set[Refused]
+    mutants: set[tuple[int, int]]
+    good: dict[str, int]
+
+
+async def send_all(bootstrap: str) -> Sent:
+    """Send garbage between good readings."""
     now = time.time_ns() // 1000
     expected: set[Refused] = set()
+    mutants: set[tuple[int, int]] = set()
+    source = random.Random(7)
     good = {GPU_TOPIC: 0, POWER_TOPIC: 0}
     async with Producer(bootstrap) as producer:
         await _send_good(producer, now, good)
@@ -60,6 +73,10 @@ async def send_all(bootstrap: str) -> tuple[set[Refused], int, int]:
             expected.add((case.topic, *(await placed), case.row, case.reason))
             if case.topic in good:
                 good[case.topic] += case.good
+        whole = arrow.encode(GPU, gpu_rows(now, 46))
+        for _ in range(MUTANTS):
+            value = mutant(source, whole)
+            mutants.add(await (await producer.send(GPU_TOPIC, value, b"mutant", arrow.headers(GPU))))
         for topic in TOPICS:
             for value in GARBAGE:
                 await (await producer.send(topic.name, value, key=b"garbage"))
@@ -71,7 +88,7 @@ async def send_all(bootstrap: str) -> tuple[set[Refused], int, int]:
             assert code == 0
             expected.add((topic, 0, offset + count - 1, -1, "too_large"))
         await _send_good(producer, now, good)
-    return expected, good[GPU_TOPIC], good[POWER_TOPIC]
+    return Sent(expected, mutants, good)
 
 
 async def _send_good(producer: Producer, now: int, good: dict[str, int]) -> None:
@@ -80,6 +97,10 @@ async def _send_good(producer: Producer, now: int, good: dict[str, int]) -> None
             await producer.send(topic, arrow.encode(record, rows), b"%d" % key, arrow.headers(record))
             good[topic] += len(rows)
     await producer.flush(within_secs=30)
+
+
+def _good_rows(rows: list[tuple], mutants: set[tuple[int, int]]) -> int:
+    return sum(count for partition, offset, count in rows if (partition, offset) not in mutants)
 
 
 def asked_until(lake: Path, question: str, is_enough: Callable[[list[tuple]], bool]) -> list[tuple]:
@@ -98,14 +119,20 @@ def asked_until(lake: Path, question: str, is_enough: Callable[[list[tuple]], bo
 def test_garbage_on_every_topic_stops_nothing_and_is_told(
     fresh_kafka: EmbeddedKafka, pipeline: dict[str, Process], tmp_path: Path
 ) -> None:
-    expected, gpu, power = asyncio.run(send_all(fresh_kafka.bootstrap))
+    sent = asyncio.run(send_all(fresh_kafka.bootstrap))
+    lake = tmp_path / "lake"
     question = 'SELECT topic, partition, "offset", row, reason FROM rejected'
-    told = asked_until(tmp_path / "lake", question, lambda rows: expected <= set(rows))
-    assert expected - set(told) == set()
+    told = asked_until(lake, question, lambda rows: sent.refused <= set(rows))
+    assert sent.refused - set(told) == set()
     telling = {topic for topic, *_ in told}
     assert telling >= {topic.name for topic in TOPICS} - NOT_IN_THE_LAKE
-    counts = "SELECT (SELECT count(*) FROM raw.gpu), (SELECT count(*) FROM raw.power)"
-    assert asked_until(tmp_path / "lake", counts, lambda rows: rows == [(gpu, power)]) == [(gpu, power)]
+    gpu = "SELECT _partition, _offset, count(*) FROM raw.gpu GROUP BY ALL"
+    rows = asked_until(lake, gpu, lambda rows: _good_rows(rows, sent.mutants) == sent.good[GPU_TOPIC])
+    assert _good_rows(rows, sent.mutants) == sent.good[GPU_TOPIC]
+    heard_of = {(partition, offset) for topic, partition, offset, *_ in told if topic == GPU_TOPIC}
+    assert sent.mutants <= heard_of | {(partition, offset) for partition, offset, _ in rows}
+    power = "SELECT count(*) FROM raw.power"
+    assert asked_until(lake, power, lambda rows: rows == [(sent.good[POWER_TOPIC],)]) == [(sent.good[POWER_TOPIC],)]
     for part, process in pipeline.items():
         assert process.popen.poll() is None, f"{part} stopped:\n{process.output}"
         assert "Traceback" not in process.output, f"{part} raised:\n{process.output}"

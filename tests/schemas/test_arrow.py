@@ -21,7 +21,7 @@ from schemas.gpu import GPU
 from schemas.message import Message
 from schemas.meter import METER
 from schemas.rejected import REJECTED
-from tests.bad_input.cases import gpu_rows, meter_rows, stream
+from tests.bad_input.cases import gpu_rows, meter_rows, mutant, stream
 
 TOPIC = "telemetry.gpu.v1"
 NOW = 1_767_225_600_000_000
@@ -132,25 +132,6 @@ def test_other_writers_are_read_where_nothing_is_lost(writer: str) -> None:
     assert theirs["_row"].to_list() == list(range(46))
 
 
-def mutant(source: random.Random, value: bytes) -> bytes:
-    """Return `value` with a few bytes flipped, overwritten, cut out or put in, most often in its metadata."""
-    torn = bytearray(value)
-    kind = source.random()
-    for _ in range(source.choice([1, 1, 1, 2, 4, 16])):
-        at = source.randrange(source.choice([len(torn), min(len(torn), 2600)]))
-        if kind < 0.5:
-            torn[at] ^= 1 << source.randrange(8)
-        elif kind < 0.7:
-            torn[at] = source.choice([0, 255, 127, 128])
-        elif kind < 0.8:
-            torn[at : at + 8] = source.choice([b"\xff" * 8, bytes(8), (2**62).to_bytes(8, "little")])
-        elif kind < 0.9:
-            del torn[at : at + source.choice([1, 4, 8, 64])]
-        else:
-            torn[at:at] = source.randbytes(source.choice([1, 8, 64]))
-    return bytes(torn)
-
-
 def test_mutants_raise_nothing_and_harm_no_neighbour() -> None:
     """500 mutants, each between good messages, 50 in each call; the seed is fixed, so a failure comes again."""
     source = random.Random(20260101)
@@ -167,6 +148,22 @@ def test_mutants_raise_nothing_and_harm_no_neighbour() -> None:
         assert_frame_equal(records(kept), pl.concat([good] * 51))
         heard_of = set(decoded.frame["_offset"]) | set(decoded.refused["offset"])
         assert heard_of == set(range(101))
+
+
+def test_mutants_of_text_raise_nothing_and_hold_together() -> None:
+    """Text has offsets and UTF-8 to get wrong: what is read of 100 mutants is valid Arrow."""
+    source = random.Random(20260102)
+    row = ("t", 1, 2, 3, "empty", None, "välue", "a sentence", NOW, 1, b"\xff\0")
+    schema = REJECTED.polars | {"appended": pl.Int64}
+    frame = pl.DataFrame([row] * 40, schema=schema, orient="row").cast({"appended": pl.Datetime("us")})
+    value, headers = arrow.encode(REJECTED, frame), tuple(arrow.headers(REJECTED))
+    good = Message("telemetry.rejected.v1", 0, 0, NOW, None, value, headers)
+    for _ in range(10):
+        mutants = [good._replace(offset=1 + each, value=mutant(source, value)) for each in range(10)]
+        decoded = decode(good.topic, [good, *mutants], None)
+        decoded.frame.to_arrow(compat_level=pl.CompatLevel.oldest()).validate(full=True)
+        kept = decoded.frame.filter(pl.col("_offset") == 0).select(list(REJECTED.polars))
+        assert_frame_equal(kept, frame)
 
 
 def test_a_joined_message_that_fails_only_on_reading_costs_no_neighbour() -> None:
