@@ -3,7 +3,7 @@
 BIN := .venv/bin
 ARGS :=
 
-.PHONY: help setup demo test test-real lint lock
+.PHONY: help setup demo test test-real lint lock docs
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,3 +29,7 @@ lint: ## Check style and types
 
 lock: ## Lock the dependencies of pyproject.toml anew
 	@scripts/lock.sh
+
+docs: ## Write docs/reference.md from the code
+	@scripts/set-up.sh --dev
+	@$(BIN)/python -m wattline.reference
