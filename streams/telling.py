@@ -10,11 +10,11 @@ import numpy as np
 
 from schemas.alert import Alert, Cause, Evidence, alert_id, moment
 from schemas.subject import SubjectKind
-from streams.alert_state import NEVER, TO_RESOLVED, TO_STALE, TRANSITIONS, Transitions
+from streams.alert_state import NEVER, TO_KEEPING, TO_RESOLVED, TO_STALE, TRANSITIONS, Transitions
 from streams.condition import Floats, Ints
 from streams.reading_state import LONG_AGO
 from streams.watch import Watch
-from streams.wording import Unit, breach_words, resolved_words, stale_words
+from streams.wording import Unit, breach_words, keeping_words, resolved_words, stale_words
 
 Causes = Callable[[int, int, str, int], tuple[Cause, ...]]
 """Given a subject's kind, id and path and a time in UTC µs, return the jobs on it."""
@@ -129,6 +129,8 @@ def _words(watch: Watch, told: _Told, value: float | None, unit: Unit) -> str:
         return stale_words(path, moment(told.at), fires)
     if told.code == TO_RESOLVED:
         return resolved_words(path, value=value, unit=unit, seconds=(told.at - told.start) / 1e6, has_fired=fires)
+    if told.code == TO_KEEPING:
+        return keeping_words(path, value=value, unit=unit, keep_secs=rule.keep_firing_secs)
     since, threshold = moment(told.start), row["threshold"]
     return breach_words(rule, path, value=value, limit=row["limit"], threshold=threshold, unit=unit, since=since)
 

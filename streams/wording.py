@@ -72,6 +72,11 @@ def stale_words(path: str, last: datetime, fires: bool) -> str:
     return f"{path}: nothing heard for too long as of {last:%Y-%m-%d %H:%M:%S} UTC; {state}"
 
 
+def keeping_words(path: str, *, value: float | None, unit: Unit, keep_secs: float) -> str:
+    """Return what to say when a firing alert is back where it clears and has yet to stay there."""
+    return f"{path} is back at {quantity(value, unit)}; the alert ends when it has stayed there for {span(keep_secs)}"
+
+
 def resolved_words(path: str, *, value: float | None, unit: Unit, seconds: float, has_fired: bool) -> str:
     """Return what to say when an alert is over, or was withdrawn before it fired."""
     now = f"{path} is at {quantity(value, unit)}" if value is not None else f"{path}"
