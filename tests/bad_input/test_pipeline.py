@@ -29,6 +29,7 @@ from tests.streams.processes import Process
 from wattline.parts import PARTS, Settings, worker
 
 PATIENCE_SECS = 60.0
+METER_HEADERS = arrow.headers(METER)
 MUTANTS = 100
 GARBAGE = [b"", b"\x00\xff" * 100, b'{"id": ', b"\xff\xff\xff\xff\x10\x00\x00\x00garbage", b"[1, 2, 3]"]
 NOT_IN_THE_LAKE = {"alerts.state.v1", "actions.v1"}
@@ -43,12 +44,12 @@ def pipeline(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[dict[str, P
     asyncio.run(publish(fresh_kafka.bootstrap, load(REPOSITORY / "examples" / "halo-2mw.toml")))
     settings = Settings(bootstrap=fresh_kafka.bootstrap, lake=tmp_path / "lake")
     with ExitStack() as running:
-        workers = {}
-        for part in PARTS:
-            arguments = worker(part, 0, settings).argv[1:]
-            flush = ("--flush-secs", "1") if part == "lake" else ()
-            workers[part] = running.enter_context(Process(tmp_path / f"{part}.log", *arguments, *flush))
-        yield workers
+        yield {part: running.enter_context(started(part, settings, tmp_path / f"{part}.log")) for part in PARTS}
+
+
+def started(part: str, settings: Settings, log: Path) -> Process:
+    flush = ("--flush-secs", "1") if part == "lake" else ()
+    return Process(log, *worker(part, 0, settings).argv[1:], *flush)
 
 
 class Sent(NamedTuple):
@@ -87,6 +88,9 @@ async def send_all(bootstrap: str) -> Sent:
             code, offset = await wire.send_batch(bootstrap, topic, batch)
             assert code == 0
             expected.add((topic, 0, offset + count - 1, -1, "too_large"))
+        named = wire.record(0, b'{"time":%d,"meter":7,"power_watts":5}' % now, headers=[(b"\xff\xfe", b"x")])
+        assert (await wire.send_batch(bootstrap, POWER_TOPIC, wire.batch(named, 1)))[0] == 0
+        good[POWER_TOPIC] += 1
         await _send_good(producer, now, good)
     return Sent(expected, mutants, good)
 
@@ -136,3 +140,28 @@ def test_garbage_on_every_topic_stops_nothing_and_is_told(
     for part, process in pipeline.items():
         assert process.popen.poll() is None, f"{part} stopped:\n{process.output}"
         assert "Traceback" not in process.output, f"{part} raised:\n{process.output}"
+
+
+def test_a_lake_goes_on_behind_a_batch_that_could_not_be_read(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """Its last record is the batch's stand-in when it stops: the log must be known again at the next start."""
+    settings = Settings(bootstrap=fresh_kafka.bootstrap, lake=tmp_path / "lake")
+    count = "SELECT count(*) FROM raw.power"
+    now = time.time_ns() // 1000
+
+    async def send_good() -> None:
+        async with Producer(fresh_kafka.bootstrap) as producer:
+            for key in range(8):
+                await producer.send(POWER_TOPIC, arrow.encode(METER, meter_rows(now, 20)), b"%d" % key, METER_HEADERS)
+            await producer.flush(within_secs=30)
+
+    asyncio.run(send_good())
+    for partition in range(4):
+        batch = wire.empty_records(120_000) if partition % 2 else wire.zstd_bomb(200_000_000)
+        assert asyncio.run(wire.send_batch(fresh_kafka.bootstrap, POWER_TOPIC, batch, partition))[0] == 0
+    with started("lake", settings, tmp_path / "first.log") as writer:
+        assert asked_until(settings.lake, count, lambda rows: rows == [(160,)]) == [(160,)]
+        writer.terminate()
+    asyncio.run(send_good())
+    with started("lake", settings, tmp_path / "second.log") as writer:
+        assert asked_until(settings.lake, count, lambda rows: rows == [(320,)]) == [(320,)], writer.output
+        assert writer.popen.poll() is None
