@@ -49,6 +49,7 @@ class Rewound(Echo):
 
 if __name__ == "__main__":
     kind, bootstrap, app, slot, *topics = sys.argv[1:]
-    engine.ASSIGNED_WITHIN_SECS = 3.0
-    stage = {"echo": Echo, "rewound": Rewound}[kind](topics)
+    if kind == "hasty":
+        engine.ASSIGNED_WITHIN_SECS = 3.0
+    stage = {"echo": Echo, "hasty": Echo, "rewound": Rewound}[kind](topics)
     engine.run(stage, engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05), bootstrap=bootstrap, slot=int(slot))

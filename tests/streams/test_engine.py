@@ -144,8 +144,7 @@ def test_a_second_process_of_one_slot_stands_by_until_the_first_one_ends(run, se
 def test_a_worker_without_a_partition_says_so_and_ends(run, new_topic):
     topic = new_topic(partitions=1)
     run(topic).wait_for("assigned")
-    spare = run(topic, slot=1)
-    # Which of the two has the one partition is Kafka's choice; the other must not run on in silence.
+    spare = run(topic, "hasty", slot=1)
     assert spare.end(30) == 1
     assert "no partition was assigned within 3 s" in spare.output
 
