@@ -135,8 +135,13 @@ def _too_large(fields: Sequence[str], line: bytes) -> RejectedRecordError:
 
 
 def _value_of(line: bytes, path: str) -> str:
-    """Return the text of one field's value as it stands in the line; for a nested one that of its outermost field."""
+    """Return the text of one field's value, `path` as in `allocations[0].node`; the line where it cannot be found."""
+    outermost, *below = re.findall(r"[^.\[\]]+", path)
     try:
-        return printable_bytes(bytes(_OBJECT.decode(line)[re.split(r"[.\[]", path)[0]]))
-    except (*_FAULTS, KeyError):
+        raw = _OBJECT.decode(line)[outermost]
+        value: Any = msgspec.json.decode(raw) if below else None
+        for name in below:
+            value = value[int(name) if isinstance(value, list) else name]
+        return printable_bytes(msgspec.json.encode(value) if below else bytes(raw))
+    except (*_FAULTS, LookupError, ValueError, TypeError):
         return printable_bytes(line)

@@ -70,6 +70,14 @@ def test_the_key_is_the_job_since_the_topic_is_compacted_by_it() -> None:
         assert refused["reason"].to_list() == ["wrong_key"]
 
 
+def test_a_value_deep_in_a_job_is_named_by_its_path_and_shown_alone() -> None:
+    spans = [{"node": NODE, "gpu_first": 0, "gpu_last": 0}, {"node": NODE, "gpu_first": 0, "gpu_last": 70_000}]
+    job = {"job": "train-7", "site": "ruh", "allocations": spans}
+    refused = decode_jobs([message(json.dumps(job).encode())], None).refused
+    told = refused.select("reason", "field", "value").rows()
+    assert told == [("out_of_range", "allocations[1].gpu_last", "70000")]
+
+
 def test_progress_in_lines_is_refused_line_by_line() -> None:
     good = encode(Progress(time=NOW, job="train-7", images=5))
     bad = good.replace(b":5", b":-5")
