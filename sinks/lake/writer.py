@@ -39,8 +39,10 @@ from sinks.lake.tables import TOPICS
 log = logging.getLogger(__name__)
 
 _POLL_MS = 500
+# Fetched batches are decompressed as their records are taken, so this bounds memory in a backlog.
+_POLL_RECORDS = 200
 _FETCH_MIN_BYTES = 4_194_304
-_FETCH_BYTES = 16_777_216
+_FETCH_BYTES = 8_388_608
 _LONGEST_WAIT_SECS = 60.0
 _ADVICE_SECS = 5.0
 _ASK_SECS = 2.0
@@ -53,7 +55,7 @@ class WriterSettings(NamedTuple):
     slot: int = 0
     clock: Clock = "wall"
     flush_secs: float = 10.0
-    flush_bytes: int = 67_108_864
+    flush_bytes: int = 50_331_648
     session_timeout_secs: float = 10.0
     fetch_wait_ms: int = 1_000
 
@@ -145,7 +147,7 @@ class Writer:
     async def _gather(self) -> None:
         """Fetch once and keep what came, if the assignment still is the one that was taken over."""
         try:
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         except OffsetOutOfRangeError:
             self._drop()  # retention has passed us: taking over says what is lost
             return
