@@ -9,9 +9,11 @@ its stream open: it bounds nothing until its next closing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope
@@ -191,15 +193,16 @@ def _moved(bound: Bound, envelope: Envelope) -> Bound:
     return bound._replace(told=max(bound.told, envelope.end_second))
 
 
-def _by_second(rows: pl.DataFrame) -> Iterable[tuple[int, pl.DataFrame]]:
-    if rows.is_empty():
-        return []
-    seconds = rows["second"].cast(pl.Int64)
-    if seconds.n_unique() == 1:
-        return [(int(seconds[0]), rows)]
-    parts = rows.with_columns(_second=seconds).partition_by("_second", maintain_order=True, include_key=True)
-    return [(int(part["_second"][0]), part.drop("_second")) for part in parts]
+def _by_second(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield the rows of each second; a partial has them in that order, so they are slices."""
+    seconds = rows["second"].cast(pl.Int64).to_numpy()
+    if (seconds[1:] < seconds[:-1]).any():
+        rows = rows.sort("second", maintain_order=True)
+        seconds = rows["second"].cast(pl.Int64).to_numpy()
+    starts = np.flatnonzero(np.append(True, seconds[1:] != seconds[:-1])[: len(seconds)]).tolist()
+    for start, end in pairwise([*starts, len(seconds)]):
+        yield int(seconds[start]), rows[start:end]
 
 
 def _joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(schema=ROWS), *frames])
+    return pl.concat([pl.DataFrame(schema=ROWS), *frames], rechunk=True)

@@ -8,6 +8,7 @@ the same. `Evaluator` holds the state; nobody else changes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -268,16 +269,13 @@ def _expand(watch: Watch, gauge: Ints) -> tuple[Ints, Ints]:
 
 
 def _blocks(members: Members, rows: pl.DataFrame) -> Iterable[Block]:
-    """Assemble rows by as many whole seconds as fit into one message."""
-    if rows.is_empty():
-        return
-    seconds = rows["second"].unique().sort()
+    """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
+    second = rows["second"].cast(pl.Int64).to_numpy()
+    starts = np.flatnonzero(np.append(True, second[1:] != second[:-1])[: len(second)])
     size = max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))
-    for begin in range(0, len(seconds), size):
-        part = seconds[begin : begin + size]
-        yield assemble(
-            members, rows if len(part) == len(seconds) else rows.filter(pl.col("second").is_between(part[0], part[-1]))
-        )
+    bounds = np.append(starts[::size], len(second)).tolist()
+    for begin, end in pairwise(bounds):
+        yield assemble(members, rows[begin:end])
 
 
 def _no_block(members: Members) -> Block:
