@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schemas.registry import Registry
 
 ESTIMATE = 3
+PLACES = [SubjectKind.SITE, SubjectKind.HALL, SubjectKind.ROW, SubjectKind.RACK, SubjectKind.NODE]
 UNKNOWN_POWER = -1
 """Nameplate of a source of which the registry gives none."""
 
@@ -62,6 +63,11 @@ class Members:
     def basis(self) -> Codes:
         """Return, per subject, how its power is made: 1 measured, 2 derived, 3 estimate."""
         return self.subjects["basis"].to_numpy()
+
+    @property
+    def has_all_sides(self) -> Bools:
+        """Tell which subjects are places: with a source of a rack they have all the others of it."""
+        return self.subjects["subject_kind"].is_in(PLACES).to_numpy()
 
     @property
     def has_one_source(self) -> Bools:

@@ -68,8 +68,7 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
     shape = (len(sources.seconds), len(members.subjects))
     watts, expected = sources.power, sources.expected
     low = _sum(power, watts, shape)
-    silent = _sum(power, sources.silent, shape)
-    silent[_any(power, (watts == MISSING) & (sources.silent == MISSING) & (expected > 0), shape)] = MISSING
+    silent = _silent(members, sources, shape)
     current = _sum(power, sources.column("current_square_microseconds"), shape)
     current[:, ~members.has_one_source] = MISSING
     return Block(
@@ -90,6 +89,19 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
         readings=_zeroed(_sum(every, sources.column("readings"), shape)),
         digest=_zeroed(_sum(every, sources.column("digest"), shape)),
     )
+
+
+def _silent(members: Members, sources: _Sources, shape: tuple[int, int]) -> Ints:
+    """Return what the silent parts of each subject may draw at most, MISSING where nobody knows.
+
+    A silent side of a rack draws at most what the other leaves of the nameplate that they share; a feed has
+    one side only, and its window may not depend on readings that its version does not count.
+    """
+    alone, power = sources.silent(np.zeros((1, 1), dtype=np.int64)), members.power
+    shared = _sum(power, sources.silent(sources.drawn_by_owner()), shape)
+    silent = np.where(members.has_all_sides, shared, _sum(power, alone, shape))
+    silent[_any(power, (alone == MISSING) & (sources.expected > 0), shape)] = MISSING
+    return silent
 
 
 class _Sources:
@@ -135,22 +147,21 @@ class _Sources:
         said = self.column("expected")
         return np.where(said == MISSING, self.members.sources["parts"].to_numpy().astype(np.int64), said)
 
-    @property
-    def silent(self) -> Ints:
-        """Return what the silent parts of each source may draw at most, 0 where all report.
+    def silent(self, drawn: Ints) -> Ints:
+        """Return what the silent parts of each source may draw at most where `drawn` of it is drawn by others.
 
-        A silent side of a rack draws at most what the other side leaves of the nameplate that they share.
+        0 where all report, MISSING where nobody knows.
         """
         said = self.column("silent_nameplate_milliwatts")
         nameplate = self.members.sources["nameplate_milliwatts"].to_numpy()
-        left = np.maximum(nameplate - self._drawn_by_owner(), 0)
+        left = np.maximum(nameplate - drawn, 0)
         whole = np.where(nameplate == UNKNOWN_POWER, MISSING, left)
         reporting, expected = self.column("reporting"), self.expected
         all_report = (reporting != MISSING) & (reporting >= expected)
         none_reports = (reporting == MISSING) | (reporting == 0)
         return np.where(all_report, 0, np.where((said == MISSING) & none_reports, whole, said))
 
-    def _drawn_by_owner(self) -> Ints:
+    def drawn_by_owner(self) -> Ints:
         """Return, per source, what the sources that share its nameplate are known to draw, itself included."""
         owners, drawn = self.members.owners, np.zeros(self._shape, dtype=np.int64)
         if not len(owners.of):
