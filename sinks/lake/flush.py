@@ -20,7 +20,9 @@ import pyarrow.compute as pc
 from schemas.admission import Clock
 from schemas.errors import UnavailableError
 from schemas.message import Message
-from sinks.lake.ledger import CHECKPOINT_COMMITS, CommitRefusedError, Ledger
+from schemas.refused_batch import first_offset
+from schemas.topics import BY_NAME as TOPIC_BY_NAME
+from sinks.lake.ledger import CommitRefusedError, Ledger, PositionMovedError
 from sinks.lake.order import by_hour
 from sinks.lake.parquet import ParquetFile, Step, remove_files, write_file
 from sinks.lake.positions import Position, Source, position_after
@@ -114,7 +116,7 @@ class Tables:
         except CommitRefusedError:
             remove_files(files, ledger.folder)
             raise
-        if ledger.version % CHECKPOINT_COMMITS == 0:
+        if ledger.is_checkpoint_due:
             ledger.checkpoint()
         return Flushed(rows.num_rows, len(files), sum(file.size for file in files))
 
@@ -148,7 +150,17 @@ def _moves(
         if source.topic not in table.topics or not messages:
             continue
         position = ledger.position(source)
+        _require_reach(source, position, messages[0])
         if position is None or messages[-1].offset >= position.next:
             start[source] = position
             end[source] = position_after(messages[-1], 1 if position is None else position.epoch)
     return start, end
+
+
+def _require_reach(source: Source, position: Position | None, first: Message) -> None:
+    """Raise PositionMovedError where what was gathered begins behind the position: rows between would be lost."""
+    if position is None or TOPIC_BY_NAME[source.topic].cleanup == "compact":
+        return
+    begins = first_offset(first.offset, first.headers)
+    if begins > position.next:
+        raise PositionMovedError(f"{source}: gathered from offset {begins} on, and the table stands at {position.next}")

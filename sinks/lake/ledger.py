@@ -48,11 +48,17 @@ class Ledger:
         self._step = step
         self._delta = _open_or_create(table, self.folder)
         self._read: dict[Source, Position | None] = {}
+        self._checkpointed = self.version
 
     @property
     def version(self) -> int:
         """Return the version of the snapshot."""
         return self._delta.version()
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Tell whether the snapshot is in another hundred of versions than the last checkpoint (or the start)."""
+        return self.version // CHECKPOINT_COMMITS > self._checkpointed // CHECKPOINT_COMMITS
 
     def reopen(self) -> None:
         """Take the newest snapshot; every position must be read anew after it."""
@@ -106,6 +112,7 @@ class Ledger:
     def checkpoint(self) -> None:
         """Write a durable checkpoint of the snapshot, so that opening reads it and a few entries."""
         self._delta.create_checkpoint()
+        self._checkpointed = self.version
         log = self.folder / LOG
         for path in log.glob(f"{self.version:020d}.checkpoint*.parquet"):
             sync_file(path)
@@ -178,6 +185,8 @@ def _open_or_create(table: Table, folder: Path) -> DeltaTable:
             table.delta,
             mode="error",
             partition_by=["hour"],
+            # Entries go only below a checkpoint that has been read again; the library would go by age alone.
+            configuration={"delta.enableExpiredLogCleanup": "false"},
             commit_properties=CommitProperties(custom_metadata=words),
         )
     except DeltaError:  # a second writer that starts at the same moment has made it

@@ -57,7 +57,7 @@ def entry_damage(path: Path) -> str | None:
     if not actions or not all(isinstance(action, dict) for action in actions):
         return f"{path.name} has no actions"
     found = Counter(kind for action in actions for kind in action)
-    words = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    words: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return _wrong_counts(path.name, found, words.get(COUNTS)) or _incomplete_start(path, found)
 
 

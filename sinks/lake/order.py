@@ -93,4 +93,5 @@ def _integers(column: pa.ChunkedArray) -> Integers:
     """Return a column without nulls as int64; times as microseconds."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    return pc.fill_null(column, 0).to_numpy().astype(np.int64, copy=False)
+    integers: Integers = pc.fill_null(column, 0).to_numpy().astype(np.int64, copy=False)
+    return integers

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from schemas.errors import ConfigurationError
@@ -57,7 +58,7 @@ def sources_of(table: Table) -> list[Source]:
 
 def _status(table: Table, lake: Path, ends: Mapping[Source, int] | None) -> TableStatus:
     delta = DeltaTable(str(table.folder(lake)))
-    files: list[dict[str, Any]] = delta.get_add_actions(flatten=True).to_struct_array().to_pylist()
+    files: list[dict[str, Any]] = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     read = {source: read_position(delta, source) for source in sources_of(table)}
     positions = {source: None if position is None else position.next for source, position in read.items()}
     return TableStatus(

@@ -21,6 +21,7 @@ from schemas.rejection import Refusal, refused_frame
 from schemas.site_frames import FRAMES, SiteFrames
 from schemas.window import WINDOW
 from sinks.lake.flush import Tables
+from sinks.lake.ledger import PositionMovedError
 from sinks.lake.parquet import TEMPORARY
 from sinks.lake.positions import Source
 from tests.lake.readings import (
@@ -160,6 +161,7 @@ import resource, sys
 from pathlib import Path
 from schemas.errors import UnavailableError
 from sinks.lake.flush import Tables
+from sinks.lake.ledger import PositionMovedError
 from sinks.lake.positions import Source
 from tests.lake.readings import GPU_TOPIC, gpu_message
 
@@ -239,3 +241,11 @@ def test_json_documents_become_rows_that_sql_can_ask(tmp_path: Path) -> None:
     (row,) = rows_of(tmp_path, "facility").to_pylist()
     assert (row["site"], row["version"], row["effective_from"]) == ("ruh", 3, datetime(2026, 3, 1))
     assert json.loads(row["document"]) == facility
+
+
+def test_messages_that_begin_behind_the_position_are_refused(tmp_path: Path) -> None:
+    tables = Tables(tmp_path, "event")
+    tables.flush({GPU_0: [gpu_message(0)]}, None)
+    with pytest.raises(PositionMovedError, match="gathered from offset 2 on, and the table stands at 1"):
+        tables.flush({GPU_0: [gpu_message(2)]}, None)
+    assert places_of(rows_of(tmp_path, "gpu")) == [(0, 0, row) for row in range(8)]

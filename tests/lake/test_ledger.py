@@ -85,7 +85,7 @@ def test_a_newer_epoch_is_where_a_table_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_opens_to_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.lake.flush.CHECKPOINT_COMMITS", 2)
+    monkeypatch.setattr("sinks.lake.ledger.CHECKPOINT_COMMITS", 2)
     tables = Tables(tmp_path, "event")
     for offset in range(5):
         tables.flush({A: [gpu_message(offset)]}, None)

@@ -24,6 +24,8 @@ from sinks.lake.tables import TABLES, TOPICS
 from sinks.lake.writer import Writer, WriterSettings
 from tests.lake.readings import rows_of
 
+pytestmark = pytest.mark.kafka
+
 TOPIC = "telemetry.progress.v1"
 SOURCE = Source(TOPIC, 0)
 

@@ -15,6 +15,7 @@ from time import monotonic
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from broker.consumer import read_to_end
 from broker.embedded import EmbeddedKafka
@@ -24,6 +25,8 @@ from sinks.lake.status import read_status, sources_of
 from sinks.lake.tables import TABLES, TOPICS
 from tests.lake.readings import rows_of
 from tests.lake.writers import Feeder, WriterProcess, feed_once, wait_until
+
+pytestmark = pytest.mark.kafka
 
 Start = Callable[..., WriterProcess]
 
