@@ -116,12 +116,23 @@ class Closings:
         self._entries.append(_Entry(offset, stream, bound, newest))
         self._next_offset = offset + 1
 
-    def close(self) -> Closed | None:
-        """Return the seconds that have become closed since the last call, None where there are none."""
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether there are closed seconds that `close` has not returned yet."""
+        return self._reached > self.evaluated
+
+    def close(self, at_most: int | None = None) -> Closed | None:
+        """Return the seconds that have become closed since the last call, None where there are none.
+
+        `at_most` bounds how many seconds with rows one call returns: after an outage, or in a replay, hours
+        close at once.
+        """
         end = self._reached
         if end <= self.evaluated:
             return None
         seconds = sorted(second for second in self._first if self.evaluated <= second < end)
+        if at_most is not None and len(seconds) > at_most:
+            end, seconds = seconds[at_most], seconds[:at_most]
         begin = self.evaluated if self.evaluated != NOTHING else (seconds[0] if seconds else end)
         missing = tuple(stream for stream, bound in self._bounds.items() if bound.is_open or bound.told > bound.closed)
         closed = Closed(begin, end, _joined(frame for second in seconds for frame in self._first[second]), missing)

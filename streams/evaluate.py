@@ -31,6 +31,8 @@ from streams.watch import Watch
 
 POWER_TOPIC = "telemetry.power.v1"
 PARTIALS_TOPIC = "windows.rack.v1"
+ROWS_AT_ONCE = 120_000
+"""WINDOW rows that one call of `close` leads to, so that a replay of hours holds up no reading for long."""
 ROWS_A_MESSAGE = 12_000
 """WINDOW rows in one message: about 2 MB of Arrow."""
 
@@ -105,11 +107,20 @@ class Evaluator:
             reached = None if envelope.end_second >= OPEN_END else envelope.end_second
             self.notes[envelope.partition] = IdleNote(envelope.to_offset, reached)
 
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether `close` has more to close."""
+        return self.closings.is_behind
+
     def close(self) -> Output:
-        """Close what can be closed; return what sum rules tell, and the windows of what closed or was revised."""
+        """Close what can be closed; return what sum rules tell, and the windows of what closed or was revised.
+
+        Of very many seconds it closes some and `is_behind` stays true.
+        """
         alerts = self._pass_idle()
         windows: list[SiteWindows] = []
-        if (closed := self.closings.close()) is not None:
+        at_most = max(1, ROWS_AT_ONCE // max(1, len(self.watch.members.subjects)))
+        if (closed := self.closings.close(at_most)) is not None:
             more, windows = self._closed(closed)
             alerts += more
         windows += self._revised(self.closings.revised())
@@ -223,14 +234,17 @@ class Evaluator:
         if not len(block.seconds):
             return []
         rows = windows_of(self.watch.members, block, every_seconds=every)
-        site = np.tile(self.watch.members.subjects["site"].to_numpy(), len(block.seconds))
         first, end = int(block.seconds[0]), int(block.seconds[-1]) + every * SECOND
-        return [
-            SiteWindows(
-                name, kind, every, first, end, missing, rows if len(self._sites) == 1 else rows.filter(site == which)
-            )
-            for which, name in self._sites.items()
-        ]
+        if len(self._sites) == 1:
+            return [SiteWindows(next(iter(self._sites.values())), kind, every, first, end, missing, rows)]
+        site = self.watch.members.subjects["site"].to_numpy()
+        windows = []
+        for which, name in self._sites.items():
+            # As where there is one site: of a second in which no source of it spoke there are no rows.
+            heard = np.any(block.readings[:, site == which] > 0, axis=1)
+            theirs = rows.filter(np.outer(heard, site == which).ravel())
+            windows.append(SiteWindows(name, kind, every, first, end, missing, theirs))
+        return windows
 
     def _nothing_heard(self, first: int, closed: Closed) -> list[SiteWindows]:
         rows = windows_of(self.watch.members, _no_block(self.watch.members), every_seconds=1)

@@ -98,8 +98,10 @@ class EvaluateStage:
         await self._tell(Output(self._read(by_topic[POWER_TOPIC]), []))
         if by_topic[PARTIALS_TOPIC]:
             await self._take(by_topic[PARTIALS_TOPIC])
+        if by_topic[PARTIALS_TOPIC] or self._evaluator.is_behind:
             await self._tell(self._evaluator.close())
-        if time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
+        # A snapshot is of an evaluator that has told all it has to tell.
+        if self._evaluator.is_behind or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
         self._tell_too_late()
         return await self._write_snapshot()
@@ -107,7 +109,8 @@ class EvaluateStage:
     async def close(self) -> None:
         """Write a last snapshot and disconnect."""
         self._changes.cancel()
-        await self._write_snapshot()
+        if not self._evaluator.is_behind:
+            await self._write_snapshot()
         await self._open.aclose()
 
     def _read(self, messages: list[Message]) -> list[Alert]:

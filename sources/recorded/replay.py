@@ -19,7 +19,7 @@ from sources.clock import Clock
 from sources.publish import Publisher
 from sources.recorded.log import extent
 from sources.recorded.runs import Run
-from sources.recorded.site import SITE, PlacedMeter, place
+from sources.recorded.site import PlacedMeter, place, site_of
 
 ROWS_PER_SLICE = 2_000
 LONGEST_PAUSE_SECS = 60
@@ -45,8 +45,11 @@ class Recording:
         return self.readings.height - self.readings.select(METER.identity).n_unique()
 
 
-def record(runs: Iterable[Run], ids: Mapping[str, int], site: str = SITE) -> Recording:
-    """Put the readings of all runs into one order; `ids` gives the id of each meter's path. Pure."""
+def record(runs: Iterable[Run], ids: Mapping[str, int], site: str | None = None) -> Recording:
+    """Put the readings of all runs into one order; `ids` gives the id of each meter's path. Pure.
+
+    `site` is the one site of all runs; without it every run is a site of its own.
+    """
     placed = [(meter, place(run, meter, site)) for run in runs for meter in run.meters]
     readings = pl.concat([_frame(meter.log.readings, where, ids[where.path]) for meter, where in placed])
     jobs = [job for run in runs if (job := _job(run, site)) is not None]
@@ -101,7 +104,7 @@ def _frame(readings: pl.DataFrame, where: PlacedMeter, meter: int) -> pl.DataFra
     return values.select(METER.polars.keys())
 
 
-def _job(run: Run, site: str) -> Job | None:
+def _job(run: Run, site: str | None) -> Job | None:
     """Return the job of a run, None where nothing says when it ran."""
     measured = [
         Measured(place(run, meter, site).path, _moment(span.started), _moment(span.ended))
@@ -114,7 +117,7 @@ def _job(run: Run, site: str) -> Job | None:
     ended = _moment(run.job.ended) if run.job.ended else max(span.ended for span in measured)
     return Job(
         job=f"{run.name[-LONGEST_NAME:]}@{started:%Y-%m-%dT%H:%M:%SZ}",
-        site=site,
+        site=site or site_of(run),
         workload="training" if run.format == "mllog" else None,
         state=STATES.get(run.job.status or "", (run.job.status or "")[:LONGEST_STATE] or None),
         started=started,

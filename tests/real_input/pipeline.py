@@ -103,6 +103,11 @@ class Pipeline:
         measured = self.sql("SELECT max(readings) FROM job_meter_energy WHERE contains(job, 'zz-last')")
         return (judged, measured) == ([(1,)], [(3,)])
 
+    def has_closed_all(self) -> bool:
+        """Tell whether the last second of the run replayed last is in the lake: all before it were closed and judged."""
+        closed = "SELECT count(*) FROM windows WHERE every_seconds = 1 AND subject_kind = 'rack'"
+        return self.sql(f"{closed} AND contains(subject, 'zz-last') AND power_watts = 1000") == [(2,)]
+
     def wait(self, condition: Callable[[Pipeline], bool], what: str, within_secs: float = 90.0) -> None:
         """Return when the lake makes the condition true; fail with the end of the log when it does not."""
         until = time.monotonic() + within_secs

@@ -151,6 +151,22 @@ def test_logs_in_the_wild_keep_zeros_and_glitches_and_only_a_negative_reading_is
     assert (zero, most) == (1, 25_000)
 
 
+def test_windows_of_the_training_jobs_add_up_to_their_energy(pipeline: Pipeline, shared_data: Path) -> None:
+    """A run is a site: its seconds, held from reading to reading, come near mean × span, gaps of 18 s apart."""
+    pipeline.wait(Pipeline.has_closed_all, "the last second")
+    for expected in reference(shared_data)[1]:
+        ((kwh, most),) = pipeline.sql(
+            """
+            SELECT sum(energy_joules) / 3.6e6, max(reporting) FROM windows
+            WHERE subject_kind = 'site' AND every_seconds = 1
+              AND subject = (SELECT site FROM jobs WHERE starts_with(job, ?))
+            """,
+            expected["run"],
+        )
+        assert most == expected["nodes"]
+        assert kwh == pytest.approx(expected["kwh_trapezoid"], rel=0.02)
+
+
 def test_a_second_replay_doubles_nothing(pipeline: Pipeline, sets: list[Path]) -> None:
     """Identity makes it so: the lake holds every row twice, the views once; windows and episodes stay as they are."""
     counts = """
@@ -160,6 +176,7 @@ def test_a_second_replay_doubles_nothing(pipeline: Pipeline, sets: list[Path]) -
                (SELECT count(*) FROM episodes),
                (SELECT (count(*), sum(round(energy_joules * 1000)::HUGEINT)) FROM windows)
     """
+    pipeline.wait(Pipeline.has_closed_all, "the last second")
     before, ((rows,),) = pipeline.sql(counts), pipeline.sql("SELECT count(*) FROM raw.power")
     pipeline.replay(*sets)
     pipeline.wait(lambda it: it.sql("SELECT count(*) FROM raw.power") == [(2 * rows,)], "the second replay")

@@ -88,7 +88,7 @@ def test_the_job_of_an_inference_run_is_the_power_interval(tmp_path: Path) -> No
     (span,) = job.measured
     assert (span.started, span.ended) == (job.started, job.ended)
     assert (job.ended - job.started).total_seconds() == 1.0
-    assert span.meter.startswith("recorded/")
+    assert span.meter.startswith(f"{job.site}/")
 
 
 def test_an_interval_in_which_nothing_was_measured_makes_no_job_and_is_said(tmp_path: Path) -> None:
@@ -103,7 +103,8 @@ def test_hundreds_of_nodes_and_a_single_one_become_as_many_racks(tmp_path: Path)
     training(tmp_path / "one", nodes=1)
     for folder, nodes in (("many", 300), ("one", 1)):
         found = find([tmp_path / folder])
-        facility = site.derive(site.place(run, meter) for run in found.runs for meter in run.meters)
+        names = {site.site_of(run): run.name for run in found.runs}
+        facility = site.derive([site.place(run, meter) for run in found.runs for meter in run.meters], names)
         racks = [
             rack for hall in facility.sites[0].halls for row in hall.rows for kind in row.racks for rack in kind.ids
         ]

@@ -19,6 +19,8 @@ from sources.publish import Publisher
 from sources.recorded import replay, report, runs, site
 from wattline.options import bootstrap_option
 
+GROUP = "recorded/replay"
+"""The key of all readings: one partition keeps them in the order of their time."""
 TAKEN_UP_SECS = 3.0
 """How long streams that run are given to notice a new facility before the first reading."""
 
@@ -77,25 +79,26 @@ def command(
 
 
 async def _replay(found: runs.Found, facility: Facility | None, speed: float | None, bootstrap: str) -> None:
-    name = facility.sites[0].id if facility else site.SITE
-    placed = [site.place(run, meter, name) for run in found.runs for meter in run.meters]
+    one_site = facility.sites[0].id if facility else None
+    placed = [site.place(run, meter, one_site) for run in found.runs for meter in run.meters]
     before = await _in_force(bootstrap)
     if facility is None:
-        facility = site.derive([*site.placed_before(before), *placed])
-        _say("each meter stands in a rack of its own: no log says which of them share one")
+        names = {site.site_of(run): run.name for run in found.runs}
+        facility = site.derive([*site.placed_before(before, names), *placed], names)
+        _say("each run is a site, each meter stands in a rack of its own: no log says which of them share one")
     if missing := {where.path for where in placed} - assign(facility).ids(SubjectKind.METER).keys():
         raise ConfigurationError(_missing(sorted(missing)))
     registry = await published.publish(bootstrap, facility, _effective_from(found))
     if before is not None and registry.version != before.version:
         # Streams start again on a new facility; what they read until then they would count by the old one.
         await asyncio.sleep(TAKEN_UP_SECS)
-    recording = replay.record(found.runs, registry.ids(SubjectKind.METER), name)
+    recording = replay.record(found.runs, registry.ids(SubjectKind.METER), one_site)
     for sentence in report.findings(found, recording):
         click.echo(sentence)
     started = time.monotonic()
     async with Producer(bootstrap, alarm=_say) as producer:
         publisher = Publisher(producer, registry)
-        await replay.replay(recording, publisher, f"{name}/replay", speed)
+        await replay.replay(recording, publisher, GROUP, speed)
     sent = ", ".join(f"{rows:,} rows to {topic}" for topic, rows in publisher.acknowledged.items())
     click.echo(f"acknowledged: {sent}, in {time.monotonic() - started:.1f} s")
 
