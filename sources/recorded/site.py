@@ -70,10 +70,10 @@ def placed_before(registry: Registry | None, sites: Iterable[str]) -> list[Place
     ]
 
 
-def derive(placed: Iterable[PlacedMeter], names: Mapping[str, str]) -> Facility:
+def derive(placed: Iterable[PlacedMeter], names: Mapping[str, str] = {}) -> Facility:
     """Return the facility of these meters: no limits, no nameplates, one rack a meter; of two equal paths the last.
 
-    `names` gives the name of each site, for people.
+    `names` gives names of sites for people.
     """
     meters = {meter.path: meter for meter in placed}
     sites: dict[str, Rows] = {}
@@ -84,7 +84,7 @@ def derive(placed: Iterable[PlacedMeter], names: Mapping[str, str]) -> Facility:
     return Facility(
         schema_version=1,
         rack_types={_type(level): kind for level, kind in TYPES.items()},
-        sites=tuple(_site(site, names[site], halls) for site, halls in sites.items()),
+        sites=tuple(_site(site, names.get(site, site), halls) for site, halls in sites.items()),
         meters=tuple(_meter(meter) for meter in meters.values()),
     )
 

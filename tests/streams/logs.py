@@ -155,7 +155,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         read_all = all(self.at[partition] >= len(log) for partition, log in self.logs.power.items())
-        return read_all and self.partials_at >= len(self.logs.partials)
+        return read_all and self.partials_at >= len(self.logs.partials) and not self.evaluator.is_behind
 
     def drain(self, power: dict[int, int], partials: int) -> None:
         """Read up to so many more messages of each partition, and of the partials."""

@@ -196,6 +196,39 @@ def test_a_gap_of_months_costs_nothing(campus: tuple[Registry, Watch]) -> None:
     assert run.evaluator.told_through == START + (months + 1) * SECOND
 
 
+@pytest.mark.parametrize("seconds", [1, 2, 7])
+def test_hours_that_close_at_once_close_in_pieces_and_tell_the_same(
+    campus: tuple[Registry, Watch], monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    registry, watched = campus
+    logs = busy_hour(registry, 11)
+    whole = Run.begin(watched, logs).to_the_end()
+    monkeypatch.setattr("streams.evaluate.ROWS_AT_ONCE", seconds * len(watched.members.subjects))
+    pieces = Run.begin(watched, logs)
+    pieces.drain({0: 10_000, 1: 10_000}, 10_000)
+    assert pieces.evaluator.is_behind
+    assert pieces.evaluator.told_through == START + seconds * SECOND
+    pieces.to_the_end()
+    assert pieces.told() == whole.told()
+    assert newest(pieces.windows).equals(newest(whole.windows))
+
+
+def test_of_a_site_that_nobody_hears_no_window_is_told(campus: tuple[Registry, Watch]) -> None:
+    registry, watched = campus
+    heard, silent = registry.sites["path"].to_list()[:2]
+    meters = registry.meters.filter(pl.col("path").str.starts_with(f"{heard}/"))["meter"].to_list()
+    logs = Logs()
+    for stream in STREAMS:
+        rows = [metered(s, m, 1_000.0) for s in (0, 2) for m in meters] if stream == (POWER, 0) else ()
+        logs.partial(stream, "closing", 0, 4, rows)
+    run = Run.begin(watched, logs).to_the_end()
+    seconds = [each for each in run.windows if each.every_seconds == 1]
+    assert {each.site for each in seconds} == set(registry.sites["path"])
+    assert sum(len(each.rows) for each in seconds if each.site == silent) == 0
+    theirs = pl.concat([each.rows for each in seconds if each.site == heard])
+    assert theirs["window_start"].unique().len() == 2
+
+
 def test_an_idle_note_counts_where_it_lies_in_the_log_of_readings(campus: tuple[Registry, Watch]) -> None:
     registry, watched = campus
     a, b = inputs_of(registry, SubjectKind.RACK, 1)
