@@ -96,8 +96,9 @@ def members_of(registry: Registry) -> Members:
         .sort("site", *_PAIR)
         .select(*_PAIR, "site", pl.col("basis").fill_null(0), pl.col("facility"))
     )
-    every = pl.concat([power.select(*_PAIR, "source"), gpus.select(*_PAIR, "source"), _sharing(power, sources)])
-    lists = [Lists.grouped(*_indexed(frame, subjects)) for frame in (power, gpus, every)]
+    lists = [
+        Lists.grouped(*_indexed(frame, subjects)) for frame in (power, gpus, pl.concat([power.drop("basis"), gpus]))
+    ]
     both = lists[2]
     twice = np.r_[False, (both.of[1:] == both.of[:-1])] & ~np.isin(np.arange(len(both.of)), both.first)
     whose = np.repeat(both.some, np.diff(np.append(both.first, len(both.of))))
@@ -152,17 +153,6 @@ def _power(registry: Registry, sources: pl.DataFrame) -> pl.DataFrame:
     above = [_of_places(registry, racks, kind) for kind in (SubjectKind.ROW, SubjectKind.HALL, SubjectKind.SITE)]
     sums = pl.concat(above).join(metered.select(_PAIR).unique(), on=_PAIR, how="anti")
     return pl.concat([metered, by_gpus, sums])
-
-
-def _sharing(power: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
-    """Return frame (subject_kind, subject, source) of what shares a nameplate with the sources of a subject.
-
-    A window's upper bound depends on what those draw, so its version must tell their readings, too: two
-    versions that differ in the bound alone could not be told apart.
-    """
-    owned = sources.select("source", "owner")
-    shared = owned.rename({"source": "other"}).join(owned, on="owner").filter(pl.col("other") != pl.col("source"))
-    return power.select(*_PAIR, other="source").join(shared, on="other").select(*_PAIR, "source")
 
 
 def _of_places(registry: Registry, racks: pl.DataFrame, kind: SubjectKind) -> pl.DataFrame:
