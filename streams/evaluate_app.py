@@ -95,7 +95,10 @@ class EvaluateStage:
         for message in messages:
             by_topic[message.topic].append(message)
         await self._hear_jobs(by_topic[JOBS_TOPIC], by_topic[PROGRESS_TOPIC])
-        await self._tell(Output(self._read(by_topic[POWER_TOPIC]), []))
+        if alerts := self._read(by_topic[POWER_TOPIC]):
+            await self._tell(Output(alerts, []))
+            # The sums below hold the loop for tens of milliseconds: let these alerts out first.
+            await self._producer.flush()
         if by_topic[PARTIALS_TOPIC]:
             await self._take(by_topic[PARTIALS_TOPIC])
         if by_topic[PARTIALS_TOPIC] or self._evaluator.is_behind:
