@@ -7,8 +7,6 @@ order of readings never matters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
@@ -38,24 +36,20 @@ READINGS: dict[str, pl.DataType | type[pl.DataType]] = {
 IDENTITY = ("meter", "phase", "time")
 
 
-def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame, kept: Sequence[str] = ()) -> pl.DataFrame:
-    """Return READINGS, and the columns `kept`, of admitted METER rows whose meter is in `intervals`.
+def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
+    """Return one row of READINGS for each admitted METER row, in their order; pure.
 
-    `intervals`: meter i32, interval_seconds f64 (null = not known).
-
-    The source's own interval counts, else the registry's, else one second. Pure.
+    `intervals`: meter i32, interval_seconds f64 (null = not known). The source's own interval counts, else
+    the registry's, else one second. `hold` is null where the meter is not in `intervals`.
     """
     stated = pl.when(pl.col("interval_seconds") > 0).then(pl.col("interval_seconds").cast(pl.Float64))
-    interval = pl.coalesce(stated, "registered_seconds", pl.lit(DEFAULT_INTERVAL_SECONDS))
-    registered = intervals.select("meter", pl.col("interval_seconds").cast(pl.Float64).alias("registered_seconds"))
-    return (
-        rows.join(registered, on="meter", how="inner", maintain_order="left")
-        .with_columns(
-            pl.col("time").cast(pl.Int64),
-            (interval * (HOLD_INTERVALS * SECOND)).ceil().cast(pl.Int64).clip(1, MAX_HOLD_MICROSECONDS).alias("hold"),
-        )
-        .select(*READINGS, *kept)
+    registered = intervals.select(
+        "meter", pl.col("interval_seconds").cast(pl.Float64).fill_null(DEFAULT_INTERVAL_SECONDS).alias("_registered")
     )
+    interval = pl.when(pl.col("_registered").is_not_null()).then(pl.coalesce(stated, "_registered"))
+    hold = (interval * (HOLD_INTERVALS * SECOND)).ceil().cast(pl.Int64).clip(1, MAX_HOLD_MICROSECONDS)
+    joined = rows.join(registered, on="meter", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("time").cast(pl.Int64), hold.alias("hold")).select(*READINGS)
 
 
 def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:

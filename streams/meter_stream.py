@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import Partial
-from streams.closing import SECOND, Passage, closed_end, final_end
-from streams.meter_seconds import READINGS, meter_seconds, readings_of
+from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
+from streams.meter_seconds import READINGS, meter_seconds
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
@@ -19,9 +19,8 @@ Int64s = NDArray[np.int64]
 class MeterStream(Stream[pl.DataFrame]):
     """Keep the readings that may still count and make the seconds of each registered meter."""
 
-    def __init__(self, topic: str, partition: int, intervals: pl.DataFrame, *, floor: int | None, now: int) -> None:
+    def __init__(self, topic: str, partition: int, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
-        self._intervals = intervals
         self._kept = pl.DataFrame(schema=READINGS)
         self._hold_secs = 1
 
@@ -34,41 +33,37 @@ class MeterStream(Stream[pl.DataFrame]):
         return meter_seconds(self._kept, first, end)
 
     def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
-        before = pl.Series("_before", passing.by_row(passing.before))
-        placed = rows.with_columns(before, pl.Series("_message", passing.by_row(np.arange(len(passing)))))
-        readings = readings_of(placed, self._intervals, ("_before", "_message"))
-        second = readings["time"].to_numpy() // SECOND
-        late_for_good = second < final_end(readings["_before"].to_numpy())
-        self.too_late += int(np.count_nonzero(late_for_good))
-        readings = readings.filter(pl.Series(~late_for_good))
-        late = readings["time"].to_numpy() // SECOND < closed_end(readings["_before"].to_numpy())
+        """Take READINGS, one for each row of the messages; those without a hold are of unregistered meters."""
+        known = rows["hold"].is_not_null()
+        if passing.is_on_time(NO_TIME):
+            return self._take_stretch(rows.filter(known), rows.clear(), passing, len(passing))
+        second, message = rows["time"].to_numpy() // SECOND, passing.by_row(np.arange(len(passing)))
+        too_late = known.to_numpy() & (second < final_end(passing.before)[message])
+        self.too_late += int(np.count_nonzero(too_late))
+        kept = known.to_numpy() & ~too_late
+        late = kept & (second < closed_end(passing.before)[message])
         partials: list[Partial] = []
-        for first, end in _stretches(readings["_message"].to_numpy()[late], len(passing)):
-            part = readings.filter(pl.col("_message").is_between(first, end - 1))
-            is_late = part["time"].to_numpy() // SECOND < closed_end(part["_before"].to_numpy())
-            partials += self._take_stretch(
-                part.select(*READINGS),
-                part.filter(pl.Series(is_late)),
-                int(passing.after[end - 1]),
-                int(passing.messages.offset[end - 1]) + 1,
-            )
+        for first, end in _stretches(message[late], len(passing)):
+            inside = (message >= first) & (message < end)
+            part, late_part = rows.filter(pl.Series(kept & inside)), rows.filter(pl.Series(late & inside))
+            partials += self._take_stretch(part, late_part, passing, end)
         return partials
 
-    def _take_stretch(
-        self, readings: pl.DataFrame, late: pl.DataFrame, watermark: int, to_offset: int
-    ) -> list[Partial]:
+    def _take_stretch(self, part: pl.DataFrame, late: pl.DataFrame, passing: Passage, end: int) -> list[Partial]:
         """Late rows count in every closing after them, so a stretch begins with them and then closes."""
-        closed = self.closed
-        self._kept = pl.concat([self._kept, readings])
-        if len(readings):
-            longest = -(-int(readings["hold"].max()) // SECOND)  # type: ignore[arg-type]
+        closed, watermark = self.closed, int(passing.after[end - 1])
+        to_offset = int(passing.messages.offset[end - 1]) + 1
+        self._kept = pl.concat([self._kept, part])
+        if len(part):
+            longest = -(-int(part["hold"].max()) // SECOND)  # type: ignore[arg-type]
             self._hold_secs = max(self._hold_secs, longest)
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
         if len(late) and closed is not None:
             partials += self._revise(self._touched(late, closed), to_offset)
-        oldest = final_end(watermark) - self._hold_secs
-        self._kept = self._kept.filter(pl.col("time") >= oldest * SECOND)
+        if partials:
+            oldest = final_end(watermark) - self._hold_secs
+            self._kept = self._kept.filter(pl.col("time") >= oldest * SECOND)
         return partials
 
     def _touched(self, late: pl.DataFrame, closed: int) -> pl.DataFrame:

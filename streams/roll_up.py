@@ -6,7 +6,7 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from schemas.partial import Partial
 from streams.closing import Messages
 from streams.gpu_slots import GpuSlots
 from streams.gpu_stream import GpuRows, GpuStream
+from streams.meter_seconds import readings_of
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
@@ -46,7 +47,7 @@ class RollUp:
         if topic == GPU_TOPIC:
             self._streams[partition] = GpuStream(topic, number, self._slots, floor=floor, now=now)
         else:
-            self._streams[partition] = MeterStream(topic, number, self._intervals, floor=floor, now=now)
+            self._streams[partition] = MeterStream(topic, number, floor=floor, now=now)
 
     def forget(self, partition: Partition) -> None:
         """Let go of a partition that another worker has now."""
@@ -61,13 +62,20 @@ class RollUp:
         rows, bounds = _by_partition(rows)
         time, offset = rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy()
         messages = Messages.of(time, offset, rows["_partition"].to_numpy())
-        gpus = GpuRows.of(rows, self._slots) if topic == GPU_TOPIC else None
+        part_of = self._parts(topic, rows)
         partials: list[Partial] = []
         for number, next_offset in sorted(next_offsets.items()):
             start, end = bounds.get(number, (0, 0))
-            part = rows[start:end] if gpus is None else gpus.part(start, end)
+            part = part_of(start, end)
             partials += self._streams[topic, number].feed(part, messages.part(start, end), next_offset, now)
         return partials
+
+    def _parts(self, topic: str, rows: pl.DataFrame) -> Callable[[int, int], Any]:
+        """Convert rows once for all partitions; return the function that cuts out those of one."""
+        if topic == GPU_TOPIC:
+            return GpuRows.of(rows, self._slots).part
+        readings = readings_of(rows, self._intervals)
+        return lambda start, end: readings[start:end]
 
     def idle(self, at_log_end: Collection[Partition], now: int) -> list[Partial]:
         """Return the idle notes that are due, of partitions that have nothing more in their log."""
