@@ -308,7 +308,6 @@ def make_app(engine: Engine) -> App:
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=5000,
     )
-    app.sensors.remove(app.monitor)  # Faust's statistics of each message, which nothing of ours reads
     app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
     app.engine = engine
     for name in engine.stage.topics:

@@ -7,8 +7,10 @@ Each is mended here by overriding the one method concerned.
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +99,21 @@ class PlacedConsumer(Consumer):
     def _new_consumer_thread(self) -> FetchThread:
         return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
+    async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """Deliver a message at once where its queue has room, else wait as Faust does.
+
+        Faust makes two tasks a message, to hear of a rebalance while a queue is full; it seldom is.
+        """
+        if timeout is not None or len(coros) != 2 or not all(inspect.iscoroutine(each) for each in coros):
+            return await super().wait_first(*coros, timeout=timeout)
+        delivery, suspended = coros
+        try:
+            waits_for = delivery.send(None)
+        except StopIteration:
+            suspended.close()
+            return None
+        return await super().wait_first(_continued(delivery, waits_for), suspended)
+
     async def perform_seek(self) -> None:
         """Seek as Faust does, then to the app's own places: a seek made earlier would be undone here."""
         await super().perform_seek()
@@ -105,6 +122,21 @@ class PlacedConsumer(Consumer):
         if offsets := {TopicPartition(*at): offset for at, offset in places.items()}:
             await self.seek_wait(offsets)
             self._read_offset.update(offsets)
+
+
+async def _continued(started: Any, waits_for: Any) -> Any:
+    """Go on with a coroutine that has run up to its first wait."""
+    return await _resumed(started, waits_for)
+
+
+@types.coroutine
+def _resumed(started: Any, waits_for: Any) -> Generator[Any, Any, Any]:
+    try:
+        yield waits_for
+    except BaseException as error:
+        started.throw(error)
+        raise
+    return (yield from started.__await__())
 
 
 class PlacedTransport(Transport):

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 
-CLIENTS = ("aiokafka", "faust", "mode", "asyncio")
+CLIENTS = ("aiokafka", "faust", "mode", "asyncio", "streams")
+"""First words of their loggers' names; Faust logs for a subclass under the module of the subclass, ours."""
 LASTING_SECS = 3.0
 SAY_AGAIN_SECS = 10.0
 OVER_AFTER_SECS = 15.0

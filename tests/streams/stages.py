@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 from streams import engine
@@ -47,9 +48,19 @@ class Rewound(Echo):
         return dict.fromkeys(committed, 0)
 
 
+class Slow(Echo):
+    """Take a while for each drain, and little at once, so that every queue before it is full."""
+
+    async def drain(self, messages):
+        await asyncio.sleep(0.02)
+        return await super().drain(messages)
+
+
 if __name__ == "__main__":
     kind, bootstrap, app, slot, *topics = sys.argv[1:]
     if kind == "hasty":
         engine.ASSIGNED_WITHIN_SECS = 3.0
-    stage = {"echo": Echo, "hasty": Echo, "rewound": Rewound}[kind](topics)
+    if kind == "slow":
+        engine.PENDING_MESSAGES = 40
+    stage = {"slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound}[kind](topics)
     engine.run(stage, engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05), bootstrap=bootstrap, slot=int(slot))

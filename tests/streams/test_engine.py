@@ -43,8 +43,8 @@ def send(kafka):
 
 async def _append(bootstrap, topic, values):
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
-        for value in values:
-            await producer.send_and_wait(topic, value, b"key", partition=0)
+        for sent in [await producer.send(topic, value, b"key", partition=0) for value in values]:
+            await sent
 
 
 def test_it_brings_every_message_raw_once_and_goes_on_where_it_stopped(run, send, new_topic):
@@ -128,6 +128,24 @@ def test_partitions_that_stay_through_a_rebalance_keep_their_place(run, send, ne
     stayed.wait_for("got 0 2")
     assert first.output.count("got 0 0") == 1
     assert second.output.count("got 0 0") == 0
+
+
+def test_a_slow_stage_holds_the_readers_back_and_a_rebalance_in_the_middle_loses_nothing(run, send, new_topic):
+    """Fails where a message whose queue is full is let go, or is waited for without hearing of the rebalance."""
+    topic, count = new_topic(partitions=2), 1500
+    send(topic, *(b"%d" % number for number in range(count)))
+    first = run(topic, "slow")
+    first.wait_for("got 0 300 ")
+    second = run(topic, "slow", slot=1)
+    second.wait_for("assigned")
+    stayed = first if "dropped 1" in first.wait_for("dropped") else second
+    stayed.wait_for(f"got 0 {count - 1} ", within_secs=60)
+    for process in (first, second):
+        got = [int(line.split()[2]) for line in process.output.splitlines() if line.startswith("got 0")]
+        assert got == sorted(set(got))
+    assert {line for p in (first, second) for line in p.output.splitlines() if line.startswith("got 0")} == {
+        f"got 0 {number} {b'%d' % number}" for number in range(count)
+    }
 
 
 def test_a_second_process_of_one_slot_stands_by_until_the_first_one_ends(run, send, new_topic):
