@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from broker.consumer import read_to_end
@@ -16,6 +17,8 @@ from schemas.site_frames import SiteFrames
 
 TOPIC = "facility.v1"
 HEADERS = (("content-type", b"application/json"), ("schema", b"facility/1"))
+READ_BACK_TIMES = 20
+READ_BACK_SECS = 0.25
 log = logging.getLogger(__name__)
 
 
@@ -25,18 +28,26 @@ async def publish(
     """Give ids to `facility`, send one message for every site that changed, and return all sites in force.
 
     Nothing is sent where nothing changed, so publishing twice is publishing once. `effective_from` is cut to
-    the whole second (naive = UTC) and is the next one where it is not given.
+    the whole second (naive = UTC) and is the next one where it is not given. Of two that publish other sites
+    at the same moment, and so give out the same ids, the later in the log gives out new ones.
     Raises UnavailableError where Kafka or the topic is away.
     """
+    moment = effective_from or _next_second()
     previous = await _read(bootstrap, topic)
-    registry = assign(facility, previous, effective_from=effective_from or _next_second())
-    before = {part.site: part for part in previous.parts}
-    changed = [part for part in registry.parts if part is not before.get(part.site)]
-    async with Producer(bootstrap) as producer:
-        for part in changed:
-            await producer.send(topic, part.to_json(), part.site.encode(), HEADERS)
-        await producer.flush(within_secs=30)
-    return registry
+    registry = assign(facility, previous, effective_from=moment)
+    if not await _send(bootstrap, topic, registry, previous):
+        return registry
+    mine = {site.id for site in facility.sites}
+    for _ in range(READ_BACK_TIMES):
+        agreed, giving_way = _agreed(_readable(await read_to_end(bootstrap, topic)))
+        if not giving_way:
+            break
+        if not mine & giving_way:
+            await asyncio.sleep(READ_BACK_SECS)
+            continue
+        before = Registry.of([*(part for part in previous.parts if part.site in mine & giving_way), *agreed])
+        await _send(bootstrap, topic, assign(facility, before, effective_from=moment), before)
+    return await _read(bootstrap, topic)
 
 
 async def read_registry(bootstrap: str, *, topic: str = TOPIC) -> Registry:
@@ -54,9 +65,38 @@ async def read_registry(bootstrap: str, *, topic: str = TOPIC) -> Registry:
     return registry
 
 
+def _agreed(parts: Iterable[SiteFrames]) -> tuple[list[SiteFrames], set[str]]:
+    """Return the newest of each site, and the sites left out, whose ids a site has that came into the log before."""
+    newest: dict[str, SiteFrames] = {}
+    for part in parts:
+        if part.site not in newest or part.version >= newest[part.site].version:
+            newest[part.site] = part
+    agreed: list[SiteFrames] = []
+    for part in newest.values():
+        try:
+            agreed = list(Registry.of([*agreed, part]).parts)
+        except ConfigurationError:
+            continue
+    return agreed, newest.keys() - {part.site for part in agreed}
+
+
+async def _send(bootstrap: str, topic: str, registry: Registry, previous: Registry) -> bool:
+    """Send one message for every site that changed; return whether there was one."""
+    before = {part.site: part for part in previous.parts}
+    changed = [part for part in registry.parts if part is not before.get(part.site)]
+    if changed:
+        async with Producer(bootstrap) as producer:
+            for part in changed:
+                await producer.send(topic, part.to_json(), part.site.encode(), HEADERS)
+            await producer.flush(within_secs=30)
+    return bool(changed)
+
+
 async def _read(bootstrap: str, topic: str) -> Registry:
-    messages = await read_to_end(bootstrap, topic)
-    return Registry.of(_readable(messages))
+    agreed, giving_way = _agreed(_readable(await read_to_end(bootstrap, topic)))
+    for site in sorted(giving_way):
+        log.error("%s: site %s has ids of another site and is not in force until it is published again", topic, site)
+    return Registry.of(agreed)
 
 
 def _readable(messages: list[Message]) -> Iterator[SiteFrames]:
