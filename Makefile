@@ -3,10 +3,12 @@
 BIN := .venv/bin
 ARGS :=
 
-.PHONY: help setup demo test test-real lint lock docs
+BENCHES := codec streams evaluate lake simulate pipeline
+
+.PHONY: help setup demo test test-real lint lock docs soak-alerts $(BENCHES:%=bench-%)
 
 help: ## List what make can do here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %s\n          %s\n", $$1, $$NF }' $(MAKEFILE_LIST)
 
 setup: ## Bring what is needed to run: packages, Kafka's jars, a Java where there is none
 	@scripts/set-up.sh
@@ -33,3 +35,15 @@ lock: ## Lock the dependencies of pyproject.toml anew
 docs: ## Write docs/reference.md from the code
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m wattline.reference
+
+bench-codec bench-streams bench-lake bench-simulate bench-pipeline: bench-%: ## Measure one part; a JSON line a figure; bench-pipeline ARGS="--scale 150MW"
+	@scripts/set-up.sh --dev
+	@$(BIN)/python -m benchmarks.$*.run $(ARGS)
+
+bench-evaluate: ## Measure the evaluator at campus load
+	@scripts/set-up.sh --dev
+	@$(BIN)/python -m benchmarks.streams.evaluate $(ARGS)
+
+soak-alerts: ## Kill the evaluator for four minutes; the alert log must be that of an undisturbed run
+	@scripts/set-up.sh --dev
+	@$(BIN)/pytest -m soak $(ARGS)
