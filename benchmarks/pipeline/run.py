@@ -74,7 +74,12 @@ def measure(scale: str, secs: float, folder: Path) -> None:
     rows = len(registry.slots) * took
     for name in pids:
         spent = after[name] - before[name]
-        tell(f"pipeline_{scale}_{name}_core", spent / took, "cores", cpu_secs_a_million_gpu_rows=round(spent / rows * 1e6, 3))
+        tell(
+            f"pipeline_{scale}_{name}_core",
+            spent / took,
+            "cores",
+            cpu_secs_a_million_gpu_rows=round(spent / rows * 1e6, 3),
+        )
     if first is not None:
         tell(f"pipeline_{scale}_first_alert", first, "s from start", bar=60.0)
 

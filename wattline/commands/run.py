@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import click
@@ -11,10 +12,13 @@ from broker import facility as published
 from broker.admin import create_topics
 from broker.folders import user_folder
 from broker.supervisor import Supervisor, first_free_slot, lock_folder
+from schemas.errors import ConfigurationError
 from schemas.facility import load
 from schemas.rules import load_rules
 from wattline.options import bootstrap_option, lake_option
 from wattline.parts import PARTS, Settings, workers
+
+LOOK_AGAIN_SECS = 1.0
 
 
 class Parts(click.ParamType):
@@ -55,20 +59,27 @@ def command(  # noqa: PLR0917
 ) -> None:
     """Run the streams and the lake writer against a Kafka until stopped.
 
-    Makes the topics that are missing, publishes FACILITY where one is given (else the one in force counts),
-    and keeps every worker alive.
+    Makes the topics that are missing, publishes FACILITY where one is given (else the one in force counts, and
+    is waited for where there is none), and keeps every worker alive. Rules are those of --rules, else those of
+    FACILITY, else ours.
     """
+    rules = rules or facility
     if rules is not None:
         load_rules(rules)
-    asyncio.run(_prepare(bootstrap, facility, replication))
     if any_slot and only != ("roll-up",):
         raise click.UsageError("--any-slot goes with --only roll-up: of every other part one is enough")
-    locks = lock_folder(bootstrap)
-    first_slot = first_free_slot(locks, "roll-up") if any_slot else 0
-    settings = Settings(bootstrap, lake.resolve(), clock, rules, count, first_slot)
+    first_slot = first_free_slot(lock_folder(bootstrap), "roll-up") if any_slot else 0
+    settings = Settings(bootstrap, lake.resolve(), clock, rules and rules.resolve(), count, first_slot)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_prepare(bootstrap, facility, replication))
+        _run(only, settings)
+
+
+def _run(only: tuple[str, ...], settings: Settings) -> None:
+    """Keep the workers alive until stopped."""
     logs = user_folder() / "logs"
-    click.echo(f"running {', '.join(only)} on {bootstrap}; lake {settings.lake}; logs {logs}", err=True)
-    with Supervisor(workers(only, settings), logs, locks=locks) as supervisor:
+    click.echo(f"running {', '.join(only)} on {settings.bootstrap}; lake {settings.lake}; logs {logs}", err=True)
+    with Supervisor(workers(only, settings), logs, locks=lock_folder(settings.bootstrap)) as supervisor:
         supervisor.wait_for_signal()
 
 
@@ -76,3 +87,19 @@ async def _prepare(bootstrap: str, facility: Path | None, replication: int) -> N
     await create_topics(bootstrap, replication=replication)
     if facility is not None:
         await published.publish(bootstrap, load(facility))
+    else:
+        await _until_published(bootstrap)
+
+
+async def _until_published(bootstrap: str) -> None:
+    """Wait for a facility, saying so once: what is sent meanwhile stays in Kafka."""
+    has_said = False
+    while True:
+        try:
+            await published.read_registry(bootstrap)
+            return
+        except ConfigurationError as error:
+            if not has_said:
+                click.echo(f"waiting: {error}", err=True)
+            has_said = True
+        await asyncio.sleep(LOOK_AGAIN_SECS)
