@@ -133,7 +133,12 @@ def _stopped(command: str, code: int) -> SetupError:
 def _alone() -> Iterator[None]:
     """Let one set-up of this checkout work at a time."""
     folder = ROOT / ".setup"
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{ROOT} cannot be written to ({error.strerror}): set-up puts .venv there; clone into a folder of your own"
+        ) from error
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
