@@ -35,6 +35,7 @@ from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output, SiteWindows
 from streams.facility_watch import until_changed
 from streams.reading import Partition
+from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended
 from streams.watch import watch
@@ -77,8 +78,13 @@ class EvaluateStage:
         self._changes = asyncio.create_task(self._until_changed())
 
     async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
-        """Go on from the snapshot; jobs are read from the start of their compacted log each time."""
+        """Go on from the snapshot; jobs are read from the start of their compacted log each time.
+
+        Without a snapshot Kafka's places mean nothing: what is firing would be forgotten, so all is read again.
+        """
         positions = await self._restore()
+        if positions is None:
+            positions = {at: 0 for at, place in committed.items() if place is not None}
         self._refused_before = {at: offset for at, offset in positions.items() if at[0] == JOBS_TOPIC}
         jobs = {at: 0 for at in committed if at[0] == JOBS_TOPIC}
         return {at: offset for at, offset in (positions | jobs).items() if at in committed}
@@ -179,13 +185,25 @@ class EvaluateStage:
                 "%s rows of partials came for seconds closed long ago: in no window; recompute from the lake", too_late
             )
 
-    async def _restore(self) -> dict[Partition, int]:
-        written = [
-            message for message in await read_to_end(self._bootstrap, snapshot.TOPIC) if message.key == self._key
-        ]
-        if not written or written[-1].value is None:
-            return {}
-        found = snapshot.decode(written[-1].value)
+    async def _restore(self) -> dict[Partition, int] | None:
+        """Go back to the newest snapshot that can be read and return its positions, None where there is none."""
+        written = [each for each in await read_to_end(self._bootstrap, snapshot.TOPIC) if each.key == self._key]
+        for message in reversed(written):
+            if message.value is None:
+                return None
+            try:
+                found = snapshot.decode(message.value)
+            except RejectedRecordError as error:
+                log.error(
+                    "%s %s: an older one is looked for, which only means more to read again", message.place, error
+                )
+                refusal = Refusal(message, WHOLE, error.reason, f"{message.place} {error}", error.field, error.value)
+                await self._refuse(with_raw([refused_frame([refusal])], [message]))
+                continue
+            return await self._go_on(found)
+        return None
+
+    async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
         restored = snapshot.restore(found, self._evaluator.watch, _streams())
         self._evaluator = restored.evaluator
         self._positions |= {topic: dict(found.positions.get(topic, {})) for topic in (JOBS_TOPIC, PROGRESS_TOPIC)}

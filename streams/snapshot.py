@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from schemas.errors import DataLossError
+from schemas.errors import DataLossError, RejectedRecordError
 from streams.alert_state import State, at_rest
 from streams.closings import Bound, Closings, Stream
 from streams.condition import Ints
@@ -72,14 +72,18 @@ class Restored(NamedTuple):
 
 
 def decode(value: bytes) -> Snapshot:
-    """Return a snapshot; raise DataLossError where it cannot be read or is of a version that is not ours."""
+    """Return a snapshot.
+
+    Raises RejectedRecordError for what is no snapshot (an older one will do), DataLossError for one of a version
+    that is not ours: reading on from an older one would undo what the other program has told.
+    """
     try:
         packed = zlib.decompressobj().decompress(value, MOST_DECODED_BYTES)
         version = msgspec.msgpack.decode(packed, type=dict[str, Any])["version"]
         if version == VERSION:
             return msgspec.msgpack.decode(packed, type=Snapshot)
     except (zlib.error, msgspec.MsgspecError, KeyError) as error:
-        raise DataLossError(f"the snapshot on {TOPIC} cannot be read: {error}; {_NEXT_STEP}") from error
+        raise RejectedRecordError("wrong_schema", f"is not a snapshot of an evaluator ({error})") from error
     raise DataLossError(f"the snapshot on {TOPIC} has version {version!r}, this program reads {VERSION}; {_NEXT_STEP}")
 
 

@@ -166,6 +166,53 @@ def test_kills_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path:
     assert windows.refused.is_empty() and windows.frame["every_seconds"].n_unique() == 2
 
 
+def lose_the_snapshot(bootstrap: str, value: bytes | None) -> None:
+    """Send what is no snapshot under the key of the evaluator's own."""
+
+    async def send() -> None:
+        async with Producer(bootstrap) as producer:
+            await producer.send("alerts.state.v1", value, b"evaluate-0")
+            await producer.flush(within_secs=30)
+
+    asyncio.run(send())
+
+
+def test_garbage_in_place_of_a_snapshot_is_refused_and_the_one_before_counts(
+    fresh_kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    logs = busy_hour(registry, seed=12, seconds=60)
+    assert asyncio.run(send_through_kills(bootstrap, logs, rules, secs=8, lives=repeat(3.5))) >= 1
+    lose_the_snapshot(bootstrap, b"\x00garbage")
+    with an_evaluator(bootstrap, rules):
+        assert asyncio.run(until_refused(bootstrap, 1)) == {"alerts.state.v1": 1}
+    assert_all_is_told_once_more(bootstrap, registry, rules)
+
+
+def test_without_a_snapshot_all_is_read_again_and_told_as_before(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """Kafka's places would go on behind what fired, and nothing would ever resolve it."""
+    bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
+    registry = asyncio.run(publish(bootstrap, load(EXAMPLE)))
+    keys = asyncio.run(keys_of_partitions(bootstrap))
+    asyncio.run(send_slowly(bootstrap, busy_hour(registry, seed=12, seconds=60), keys, secs=0))
+    with an_evaluator(bootstrap, rules):
+        assert asyncio.run(snapshots(bootstrap)) > 0
+    before = len(asyncio.run(read_to_end(bootstrap, "alerts.v1")))
+    lose_the_snapshot(bootstrap, None)
+    with an_evaluator(bootstrap, rules):
+        asyncio.run(until_messages(bootstrap, "alerts.v1", 2 * before))
+    assert_all_is_told_once_more(bootstrap, registry, rules)
+
+
+async def until_messages(bootstrap: str, topic: str, wanted: int) -> None:
+    """Return when a topic has as many messages; fail after a while."""
+    deadline = time.monotonic() + 20
+    while (found := len(await read_to_end(bootstrap, topic))) < wanted:
+        assert time.monotonic() < deadline, f"{topic} has {found} messages, wanted are {wanted}"
+        await asyncio.sleep(0.2)
+
+
 @pytest.mark.soak
 def test_many_kills_at_any_moment_change_nothing_that_is_told(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
     bootstrap, rules = fresh_kafka.bootstrap, rules_file(tmp_path)
