@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from broker.consumer import read_to_end
 from broker.producer import Producer
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, UnavailableError
 from schemas.facility import Facility
 from schemas.message import Message
 from schemas.registry import Registry, assign
@@ -18,6 +18,7 @@ from schemas.site_frames import SiteFrames
 TOPIC = "facility.v1"
 HEADERS = (("content-type", b"application/json"), ("schema", b"facility/1"))
 READ_BACK_TIMES = 20
+SEND_TRIES = 3
 READ_BACK_SECS = 0.25
 log = logging.getLogger(__name__)
 
@@ -85,11 +86,26 @@ async def _send(bootstrap: str, topic: str, registry: Registry, previous: Regist
     before = {part.site: part for part in previous.parts}
     changed = [part for part in registry.parts if part is not before.get(part.site)]
     if changed:
-        async with Producer(bootstrap) as producer:
-            for part in changed:
-                await producer.send(topic, part.to_json(), part.site.encode(), HEADERS)
-            await producer.flush(within_secs=30)
+        await _send_parts(bootstrap, topic, changed)
     return bool(changed)
+
+
+async def _send_parts(bootstrap: str, topic: str, parts: list[SiteFrames]) -> None:
+    """Send versions, again where Kafka did not take them: twice the same version is one version.
+
+    A broker under load was seen to answer the first message of a new topic with UNKNOWN_SERVER_ERROR.
+    """
+    for tries_left in reversed(range(SEND_TRIES)):
+        try:
+            async with Producer(bootstrap) as producer:
+                for part in parts:
+                    await producer.send(topic, part.to_json(), part.site.encode(), HEADERS)
+                await producer.flush(within_secs=30)
+            return
+        except UnavailableError:
+            if not tries_left:
+                raise
+            await asyncio.sleep(READ_BACK_SECS)
 
 
 async def _read(bootstrap: str, topic: str) -> Registry:
