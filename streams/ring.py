@@ -199,6 +199,13 @@ def _rack_seconds(cells: Cells, seconds: Int64s, layout: _Layout, slots: GpuSlot
     readings = total(np.bitwise_count(low.view(np.uint32)) + np.bitwise_count(high.view(np.uint32)))
     nameplate = slots.nameplate_milliwatts[numbers]
     micros = rank % SECOND
+    words = hashed(
+        seconds[:, None] * SECOND + micros,
+        _pair(power, power_max),
+        _pair(utilization, temperature),
+        _pair(high, low),
+        np.broadcast_to(slots.identity[numbers].view(np.int64), rank.shape),
+    )
     columns = RackSeconds(
         second=np.broadcast_to(seconds[:, None], reporting.shape),
         rack=np.broadcast_to(racks, reporting.shape),
@@ -212,24 +219,14 @@ def _rack_seconds(cells: Cells, seconds: Int64s, layout: _Layout, slots: GpuSlot
         reporting=reporting,
         oldest_age_microseconds=greatest(np.where(came, SECOND - micros, 0)),
         readings=readings,
-        digest=summed(
-            np.where(
-                came,
-                hashed(
-                    seconds[:, None] * SECOND + micros,
-                    _pair(power, power_max),
-                    _pair(utilization, temperature),
-                    _pair(high, low),
-                    np.broadcast_to(slots.identity[numbers].view(np.int64), rank.shape),
-                ),
-                np.uint64(0),
-            ),
-            starts,
-            axis=1,
-        ),
+        digest=summed(np.where(came, words, np.uint64(0)), starts, axis=1),
     )
-    there = readings > 0
-    rows = RackSeconds(*(column[there] for column in columns))
+    return _present(columns)
+
+
+def _present(columns: RackSeconds) -> RackSeconds:
+    """Return the rows of racks of which something came, ordered by second and rack."""
+    rows = RackSeconds(*(column[columns.readings > 0] for column in columns))
     order = np.lexsort((rows.rack, rows.second))
     return RackSeconds(*(column[order] for column in rows))
 
