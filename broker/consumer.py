@@ -34,7 +34,7 @@ async def read_to_end(bootstrap: str, topic: str, from_: From = "earliest") -> l
         while unread := {part: end for part, end in unread.items() if await consumer.position(part) < end}:
             fetched = await consumer.getmany(*unread, timeout_ms=200)
             messages += (
-                _message(record)
+                to_message(record)
                 for part, records in fetched.items()
                 for record in records
                 if record.offset < unread[part]
@@ -50,7 +50,7 @@ async def follow(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIte
     """
     async with _assigned(bootstrap, topic, from_) as consumer:
         async for record in consumer:
-            yield _message(record)
+            yield to_message(record)
 
 
 @asynccontextmanager
@@ -88,7 +88,8 @@ async def _seek(consumer: AIOKafkaConsumer, from_: From) -> None:
         consumer.seek(part, offset)
 
 
-def _message(record: ConsumerRecord) -> Message:
+def to_message(record: ConsumerRecord) -> Message:
+    """Return one record of aiokafka's as every decoder sees it."""
     return Message(
         record.topic,
         record.partition,

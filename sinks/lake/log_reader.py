@@ -7,28 +7,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from broker import batches
 from broker.admin import require_topics
+from broker.consumer import to_message
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from sinks.lake.positions import Source
 
 _WAIT_SECS = 20.0
-
-
-def to_message(record: ConsumerRecord) -> Message:
-    """Return one record of aiokafka's as every decoder sees it."""
-    return Message(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp * 1000,
-        record.key,
-        record.value,
-        tuple(record.headers),
-    )
 
 
 class LogReader:

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from broker import batches, client_logs
 from broker.admin import require_topics
+from broker.consumer import to_message
 from broker.facility import read_registry
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
@@ -30,7 +31,6 @@ from sinks.lake.flush import Tables
 from sinks.lake.gathered import GapError, Gathered
 from sinks.lake.ledger import PositionMovedError
 from sinks.lake.locks import group_of
-from sinks.lake.log_reader import to_message
 from sinks.lake.parquet import Step
 from sinks.lake.positions import Source
 from sinks.lake.start import place_in_lake
