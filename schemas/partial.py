@@ -1,8 +1,9 @@
 """The partial: what one partition of one telemetry topic contributes to seconds that it closes or revises.
 
 A message on `windows.rack.v1` is an envelope and rows. The envelope travels as JSON in the Kafka
-header `partial` (schemas.partial.Envelope); the rows are Arrow. A closing may have no rows, and
-may span several seconds `[first_second, end_second)`.
+header `partial` (schemas.partial.Envelope); the rows are Arrow: PARTIAL, or those of a piece or of its
+histogram (schemas/piece.py). A closing may have no rows, and may span several seconds
+`[first_second, end_second)`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from schemas import arrow
 from schemas.column import TIME, Column, Record
 from schemas.errors import RejectedRecordError
 from schemas.message import Message
+from schemas.piece import PIECE, PIECE_HISTOGRAM
 
 PARTIAL = Record(
     name="windows.rack",
@@ -53,25 +55,38 @@ OPEN_END = 253_402_300_799_000_000
 """`end_second` of an idle note without a clock (event time): the partition bounds nothing until its next closing."""
 
 
+Kind = Literal["closing", "revision", "idle", "piece", "histogram"]
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """Say which stretch of which log a partial covers; times are UTC µs.
 
     `from_offset` to `to_offset` is half-open. `idle` says that the partition had nothing at the end
     of its log for the bound; it closes through `end_second` by the clock, the only thing that does.
+    `piece` and `histogram` carry what the partition says of one piece, before the closing of its last second
+    and again, of the devices or racks that it touched, after a revision; they close nothing.
     """
 
     topic: str
     partition: int
     from_offset: int
     to_offset: int
-    kind: Literal["closing", "revision", "idle"]
+    kind: Kind
     first_second: int
     end_second: int
     watermark: int
 
+    @property
+    def record(self) -> Record:
+        """Return the record of the rows of such a message."""
+        return _RECORDS.get(self.kind, PARTIAL)
+
+
+_RECORDS = {"piece": PIECE, "histogram": PIECE_HISTOGRAM}
+
 
 class Partial(NamedTuple):
-    """Hold one envelope and its rows (PARTIAL, ordered by second)."""
+    """Hold one envelope and its rows (those of `envelope.record`, ordered by second or start)."""
 
     envelope: Envelope
     rows: pl.DataFrame
@@ -80,7 +95,8 @@ class Partial(NamedTuple):
 def encode(partial: Partial) -> tuple[bytes, list[tuple[str, bytes]]]:
     """Return the value and the headers of the Kafka message that carries a partial."""
     envelope = ("partial", msgspec.json.encode(partial.envelope))
-    return arrow.encode(PARTIAL, partial.rows), [*arrow.headers(PARTIAL), envelope]
+    record = partial.envelope.record
+    return arrow.encode(record, partial.rows), [*arrow.headers(record), envelope]
 
 
 def decode_envelope(message: Message) -> Envelope:
@@ -99,12 +115,13 @@ def decode_envelope(message: Message) -> Envelope:
 def decode(message: Message, max_decoded_bytes: int = 67_108_864) -> Partial:
     """Return the partial of a message; raise RejectedRecordError where it is none. Pure."""
     envelope = decode_envelope(message)
-    decoded = arrow.decode(PARTIAL, [message], max_decoded_bytes)
+    record = envelope.record
+    decoded = arrow.decode(record, [message], max_decoded_bytes)
     if len(decoded.refused):
         reason, sentence = decoded.refused.row(0, named=True)["reason"], decoded.refused.row(0, named=True)["message"]
         raise RejectedRecordError(reason, sentence)
-    rows = decoded.frame.select(PARTIAL.polars.keys())
-    for column in PARTIAL.columns:
+    rows = decoded.frame.select(record.polars.keys())
+    for column in record.columns:
         if column.is_required and rows[column.name].null_count():
             said = f"{message.place}: {column.name} is missing in a row; every row of a partial needs it"
             raise RejectedRecordError("missing_field", said, field=column.name)

@@ -34,7 +34,7 @@ from schemas.site_frames import (
     Schema,
     SiteFrames,
 )
-from schemas.subject import SubjectKind
+from schemas.subject import SubjectKind, gpu_place, gpu_subject
 
 __all__ = [
     "FEEDS",
@@ -203,11 +203,17 @@ class Registry:
         return metering.sums(self.meters, self.nodes.select("node", "rack"), self.feed_racks, self.power)
 
     def id_of(self, kind: SubjectKind, path: str) -> int | None:
-        """Return the id of a path in force, or None."""
+        """Return the id of a path in force, or None; that of a GPU is `gpu0`, `gpu1`, … below its node's."""
+        if kind == SubjectKind.GPU:
+            return self._gpu_id(path)
         return self.ids(kind).get(path)
 
     def path_of(self, kind: SubjectKind, subject: int) -> str | None:
         """Return the path of a subject, retired ones too, or None."""
+        if kind == SubjectKind.GPU:
+            node, gpu = gpu_place(subject)
+            above = self.path_of(SubjectKind.NODE, node)
+            return above and f"{above}/gpu{gpu}"
         return self._path_by_kind.get(kind, {}).get(subject)
 
     def ids(self, kind: SubjectKind) -> Mapping[str, int]:
@@ -241,6 +247,12 @@ class Registry:
         registry._refuse_collisions()
         return registry
 
+    def _gpu_id(self, path: str) -> int | None:
+        above, _, number = path.rpartition("/gpu")
+        node = self.ids(SubjectKind.NODE).get(above)
+        is_slot = number.isdecimal() and number == str(int(number)) and int(number) < self._gpus_by_node.get(node, 0)
+        return int(gpu_subject(node, int(number))) if is_slot else None
+
     def _together(self, name: str) -> pl.DataFrame:
         return pl.concat([pl.DataFrame(schema=FRAMES[name]), *(part.frames[name] for part in self.parts)])
 
@@ -262,6 +274,10 @@ class Registry:
     def _id_by_kind(self) -> dict[int, dict[str, int]]:
         by_kind = self._subjects.partition_by("kind", as_dict=True)
         return {kind: dict(zip(frame["path"], frame["id"], strict=True)) for (kind,), frame in by_kind.items()}
+
+    @cached_property
+    def _gpus_by_node(self) -> dict[int | None, int]:
+        return dict(self.nodes.select("node", "gpus").iter_rows())
 
     @cached_property
     def _path_by_kind(self) -> dict[int, dict[int, str]]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from schemas.errors import ConfigurationError
 from schemas.paths import PATH_PATTERN, is_path
+from schemas.subject import GPUS_A_NODE
 
 Schema = dict[str, "pl.DataType | type[pl.DataType]"]
 
@@ -133,6 +134,8 @@ _MAY_BE_NULL = frozenset(
     }
 )
 _LARGEST_ID = 2**31 - 1
+_LARGEST_NODE = 2**31 // GPUS_A_NODE - 1
+"""The id of a GPU is made of its node's and is an int32 too (schemas/subject.py)."""
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -202,7 +205,7 @@ def _frame(name: str, columns: dict[str, list[Any]]) -> pl.DataFrame:
 def _are_ranges(frame: pl.DataFrame) -> bool:
     first, number = pl.col("first_node"), pl.col("first_number")
     is_range = pl.col("count").is_between(1, 200) & pl.col("gpus").is_between(0, 64)
-    is_id = first.is_between(1, _LARGEST_ID - 200) & number.is_between(1, 100_000)
+    is_id = first.is_between(1, _LARGEST_NODE - 200) & number.is_between(1, 100_000)
     return bool(frame.select((is_range & is_id).all()).item())
 
 

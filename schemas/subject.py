@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class SubjectKind(IntEnum):
@@ -34,3 +35,20 @@ class MeterLevel(IntEnum):
     SHELF = 7
     NODE = 8
     COOLING = 9
+
+
+GPUS_A_NODE = 256
+"""Room for the GPUs of one node in the ids of kind GPU; the facility file allows 64."""
+
+
+def gpu_subject(node: Any, gpu: Any) -> Any:
+    """Return the id of the kind GPU for the slot `gpu` of a node; of integers, columns or expressions.
+
+    A GPU is a slot (rack, node, index), so it has no id of its own to be given out: the node's says it.
+    """
+    return node * GPUS_A_NODE + gpu
+
+
+def gpu_place(subject: Any) -> tuple[Any, Any]:
+    """Return (node id, index) of a GPU's id; the inverse of `gpu_subject`."""
+    return subject // GPUS_A_NODE, subject % GPUS_A_NODE

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from schemas.column import Record
 from schemas.gpu import GPU
+from schemas.histogram import HISTOGRAM
 from schemas.meter import METER
 from schemas.rejected import REJECTED
 from schemas.window import WINDOW
@@ -57,7 +58,7 @@ TOPICS: tuple[Topic, ...] = (
         1,
         "site",
         "delete",
-        "partials: closings, revisions, idle notes",
+        "partials: closings, revisions, idle notes, pieces of minutes",
         None,
         _DAY,
         4_194_304,
@@ -70,6 +71,17 @@ TOPICS: tuple[Topic, ...] = (
         "delete",
         "closed seconds and minutes of every subject",
         WINDOW,
+        _DAY,
+        4_194_304,
+        67_108_864,
+    ),
+    Topic(
+        "windows.histogram.v1",
+        1,
+        "site",
+        "delete",
+        "how the values of each closed minute are distributed",
+        HISTOGRAM,
         _DAY,
         4_194_304,
         67_108_864,

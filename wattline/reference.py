@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 from schemas.column import Column, Record
+from schemas.partial import PARTIAL
+from schemas.piece import PIECE, PIECE_HISTOGRAM
 from schemas.rejected import REASONS
 from schemas.topics import TOPICS
 from wattline.cli import VERBS
@@ -73,7 +75,8 @@ def verb_page(verb: str) -> Iterator[str]:
 
 def render() -> str:
     """Return docs/reference.md as text."""
-    records = {topic.record.name: topic.record for topic in TOPICS if topic.record}
+    of_topics = (topic.record for topic in TOPICS if topic.record)
+    records = {record.name: record for record in (*of_topics, PARTIAL, PIECE, PIECE_HISTOGRAM)}
     lines = ["# Reference", "", "Written by `make docs` from the code; a test holds the two together.", ""]
     lines += ["## Topics", "", *topics_page(), "", "## Records", ""]
     for record in records.values():

@@ -78,7 +78,7 @@ def _read_partial(message: Message, registry: Registry | None) -> list[dict[str,
         told = partial.decode(message)
     except RejectedRecordError as error:
         return [{"_refused": error.reason, "_said": str(error)}]
-    rows = _rows(partial.PARTIAL, told.rows, registry)
+    rows = _rows(told.envelope.record, told.rows, registry)
     return [{"_partial": msgspec.to_builtins(told.envelope)}, *rows]
 
 

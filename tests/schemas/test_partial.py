@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -9,6 +10,7 @@ from polars.testing import assert_frame_equal
 from schemas.errors import RejectedRecordError
 from schemas.message import Message
 from schemas.partial import PARTIAL, Envelope, Partial, decode, encode
+from schemas.piece import PIECE
 
 ENVELOPE = Envelope("telemetry.gpu.v1", 3, 10, 20, "closing", 0, 1_000_000, 5)
 ROW = {"second": 0, "subject_kind": 4, "subject": 1, "utilization_count": 0, "expected": 1, "reporting": 1}
@@ -43,3 +45,21 @@ def test_an_envelope_that_is_none_is_refused(header: bytes) -> None:
     headers = tuple((name, header if name == "partial" else text) for name, text in good.headers)
     with pytest.raises(RejectedRecordError, match="not an envelope"):
         decode(good._replace(headers=headers))
+
+
+@pytest.mark.parametrize("kind", ["piece", "histogram"])
+def test_what_a_piece_says_travels_under_an_envelope_too(kind: str) -> None:
+    envelope = msgspec.structs.replace(ENVELOPE, kind=kind)
+    told = decode(message(Partial(envelope, envelope.record.empty())))
+    assert told.rows.schema == envelope.record.polars != PARTIAL.polars
+
+
+def test_rows_of_another_record_than_the_envelope_says_are_refused() -> None:
+    piece = message(Partial(msgspec.structs.replace(ENVELOPE, kind="piece"), PIECE.empty()))
+    closing = message(Partial(ENVELOPE, rows()))
+    headers = (*(pair for pair in piece.headers if pair[0] != "partial"), *(
+        pair for pair in closing.headers if pair[0] == "partial"
+    ))  # fmt: skip
+    with pytest.raises(RejectedRecordError) as refused:
+        decode(piece._replace(headers=headers))
+    assert refused.value.reason == "wrong_schema"

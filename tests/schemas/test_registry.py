@@ -15,7 +15,7 @@ from schemas.errors import ConfigurationError
 from schemas.facility import Facility, load
 from schemas.registry import LIMITS, METERS, PLACES, SLOTS, SUMS, Registry, assign
 from schemas.site_frames import FRAMES, SiteFrames
-from schemas.subject import MeterLevel, SubjectKind
+from schemas.subject import MeterLevel, SubjectKind, gpu_subject
 from tests.schemas.small_facility import BOX, facility, powered, site
 from wattline.scales import facility_file
 
@@ -281,3 +281,13 @@ def test_meter_levels_of_the_file_are_those_of_the_wire() -> None:
     assert levels["ruh/grid-meter"] == MeterLevel.UTILITY
     assert levels["ruh/feed-b/m"] == MeterLevel.FEED
     assert levels["ruh/h1/r01/k01/a"] == MeterLevel.RACK_INPUT
+
+
+def test_a_gpu_has_the_path_of_its_slot_and_the_id_of_its_node_and_index() -> None:
+    registry = assign(facility(site({"r01": [{"type": "box", "ids": ["k01"]}]})))
+    node = registry.ids(SubjectKind.NODE)["ruh/h1/r01/k01/n02"]
+    assert registry.id_of(SubjectKind.GPU, "ruh/h1/r01/k01/n02/gpu7") == gpu_subject(node, 7)
+    assert registry.path_of(SubjectKind.GPU, gpu_subject(node, 7)) == "ruh/h1/r01/k01/n02/gpu7"
+    for absent in ("gpu8", "gpu07", "gpu", "gpu-1", "gpux"):
+        assert registry.id_of(SubjectKind.GPU, f"ruh/h1/r01/k01/n02/{absent}") is None
+    assert registry.path_of(SubjectKind.GPU, gpu_subject(999, 0)) is None
