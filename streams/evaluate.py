@@ -1,303 +1,68 @@
 """Evaluate: readings and partials in, alerts and windows out. Pure: no Kafka, no clock.
 
-A rule reads exactly one of the two inputs, so the order between their topics never matters. What is told
-is a function of the two logs alone: cut into any drains, read again from a snapshot after a kill, it is
-the same. `Evaluator` holds the state; nobody else changes it.
+A rule reads exactly one of the two inputs, so the order between their topics never matters: rules on one
+rack or feed that is metered are ReadingRules, all others SumRules. What is told is a function of the two
+logs alone: cut into any drains, read again from a snapshot after a kill, it is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
-from typing import Literal, NamedTuple
 
-import numpy as np
 import polars as pl
 
-from schemas.alert import Alert, Cause, moment
+from schemas.alert import Alert
 from schemas.partial import OPEN_END, Envelope
-from streams.alert_state import Transitions, advance, at_rest, hush
-from streams.closings import NOTHING, Closed, Closings, Stream
-from streams.condition import Floats, Ints, Series, judge
-from streams.gauge import spread
-from streams.members import Members
-from streams.minutes import MINUTE, minutes_of, windows_of
-from streams.rack_readings import Evaluations, pass_by, read
-from streams.reading_state import LONG_AGO, nothing_read, silent_for
-from streams.running_jobs import RunningJobs, places_of
-from streams.sums import MISSING, SECOND, Block, assemble
-from streams.telling import Facts, alerts_of
+from streams.closings import Stream
+from streams.reading_rules import IdleNote, ReadingRules
+from streams.running_jobs import RunningJobs
+from streams.sum_rules import Output, SiteWindows, SumRules
 from streams.watch import Watch
+
+__all__ = ["PARTIALS_TOPIC", "POWER_TOPIC", "Evaluator", "IdleNote", "Output", "SiteWindows"]
 
 POWER_TOPIC = "telemetry.power.v1"
 PARTIALS_TOPIC = "windows.rack.v1"
-ROWS_AT_ONCE = 120_000
-"""WINDOW rows that one call of `close` leads to, so that a replay of hours holds up no reading for long."""
-ROWS_A_MESSAGE = 12_000
-"""WINDOW rows in one message: about 2 MB of Arrow."""
-
-Kind = Literal["closing", "revision"]
-
-
-class SiteWindows(NamedTuple):
-    """Hold WINDOW rows of one site for `[first_second, end_second)`; a closing without rows had no source at all.
-
-    `missing` are the streams that closed by an idle note.
-    """
-
-    site: str
-    kind: Kind
-    every_seconds: int
-    first_second: int
-    end_second: int
-    missing: tuple[Stream, ...]
-    rows: pl.DataFrame
-
-
-class Output(NamedTuple):
-    """Hold what is to be sent, in order."""
-
-    alerts: list[Alert]
-    windows: list[SiteWindows]
-
-
-class IdleNote(NamedTuple):
-    """Say that a power partition was idle at a place of its log."""
-
-    offset: int
-    reached: int | None
 
 
 class Evaluator:
-    """Evaluate the rules of a watch.
-
-    `streams` are the partitions of all telemetry topics. `told_through` is the end of the seconds whose
-    alerts and windows were sent; what is read again of them only fills memory.
-    """
+    """Evaluate the rules of a watch; `streams` are the partitions of all telemetry topics."""
 
     def __init__(self, watch: Watch, streams: Iterable[Stream]) -> None:
         streams = sorted(streams)
         partitions = 1 + max((number for topic, number in streams if topic == POWER_TOPIC), default=0)
-        self.watch = watch
-        self.machines = at_rest(len(watch.table))
-        self.readings = nothing_read(watch.gauges, partitions)
-        self.closings = Closings(streams)
         self.jobs = RunningJobs()
-        self.next_offsets: dict[int, int] = {}
-        self.told_through = NOTHING
-        self.notes: dict[int, IdleNote] = {}
-        self._blocks: dict[int, Block] = {}
+        self.readings = ReadingRules(watch, partitions, self.jobs)
+        self.sums = SumRules(watch, streams, self.jobs)
 
     def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
         """Take admitted rows of `telemetry.power.v1` in log order by partition; return what reading rules tell.
 
         `next_offsets` is, by partition, the offset after the last message that came.
         """
-        alerts: list[Alert] = []
-        if len(readings):
-            self.readings, evaluations = read(self.watch.gauges, self.readings, readings)
-            alerts = self._judge_readings(evaluations)
-        self.next_offsets |= next_offsets
-        return alerts + self._pass_idle() + self._hush_readings()
+        return self.readings.read(readings, next_offsets)
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
-        self.closings.take(offset, envelope, rows)
+        self.sums.take(offset, envelope, rows)
         if envelope.kind == "idle" and envelope.topic == POWER_TOPIC:
             reached = None if envelope.end_second >= OPEN_END else envelope.end_second
-            self.notes[envelope.partition] = IdleNote(envelope.to_offset, reached)
+            self.readings.note(envelope.partition, IdleNote(envelope.to_offset, reached))
 
     @property
     def is_behind(self) -> bool:
         """Tell whether `close` has more to close."""
-        return self.closings.is_behind
+        return self.sums.is_behind
 
     def close(self) -> Output:
-        """Close what can be closed; return what sum rules tell, and the windows of what closed or was revised.
-
-        Of very many seconds it closes some and `is_behind` stays true.
-        """
-        alerts = self._pass_idle()
-        windows: list[SiteWindows] = []
-        at_most = max(1, ROWS_AT_ONCE // max(1, len(self.watch.members.subjects)))
-        if (closed := self.closings.close(at_most)) is not None:
-            more, windows = self._closed(closed)
-            alerts += more
-        windows += self._revised(self.closings.revised())
-        self._forget()
-        return Output(alerts + self._hush_readings(), windows)
+        """Close what can be closed; return what both kinds of rules tell, and windows (streams.sum_rules)."""
+        told = self.readings.pass_idle()
+        closed = self.sums.close()
+        return Output(told + closed.alerts, closed.windows)
 
     def lose(self, topic: str, partition: int, offset: int) -> None:
         """Go on at `offset` of a log that no longer holds what was to be read next; what it said is lost."""
         if topic == POWER_TOPIC:
-            self.next_offsets[partition] = offset
+            self.readings.next_offsets[partition] = offset
         elif topic == PARTIALS_TOPIC:
-            self.closings = self.closings.going_on_at(offset)
-
-    def _judge_readings(self, evaluations: Evaluations) -> list[Alert]:
-        watch = self.watch
-        rows, which = _expand(watch, evaluations.gauge)
-        verdict = judge(
-            evaluations.value[which], evaluations.high[which],
-            watch.threshold[rows], watch.clear[rows], watch.is_below[rows],
-        )  # fmt: skip
-        series = Series(rows, evaluations.at[which], evaluations.value[which], verdict)
-        facts = Facts(
-            evaluations.value, evaluations.expected, evaluations.reporting,
-            np.ones(len(evaluations.value), dtype=np.int64), evaluations.earlier_at, evaluations.earlier_value,
-        )  # fmt: skip
-        self.machines, happened = advance(watch.timing, self.machines, series)
-        return self._told(happened, facts.pick(which))
-
-    def _pass_idle(self) -> list[Alert]:
-        """Apply the idle notes whose place in the log has been read: before it, readings are yet to come."""
-        alerts: list[Alert] = []
-        for partition, note in sorted(self.notes.items()):
-            if self.next_offsets.get(partition, 0) >= note.offset:
-                del self.notes[partition]
-                if partition < len(self.readings.watermark):
-                    self.readings, evaluations = pass_by(self.watch.gauges, self.readings, partition, note.reached)
-                    alerts += self._judge_readings(evaluations)
-        return alerts
-
-    def _hush_readings(self) -> list[Alert]:
-        active = self.machines.active
-        rows = active[self.watch.gauge[active] >= 0]
-        if not len(rows):
-            return []
-        gone = silent_for(self.watch.gauges, self.readings)[self.watch.gauge[rows]]
-        self.machines, happened = hush(self.watch.timing, self.machines, rows, self.machines.seen[rows] + gone)
-        return self._told(happened, _no_facts())
-
-    def _closed(self, closed: Closed) -> tuple[list[Alert], list[SiteWindows]]:
-        alerts: list[Alert] = []
-        windows: list[SiteWindows] = []
-        for block in _blocks(self.watch.members, closed.rows):
-            new = block.at(slice(int(np.searchsorted(block.seconds, self.told_through)), None))
-            alerts += self._judge_block(new)
-            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
-            windows += self._windows(new, "closing", 1, closed.missing)
-        end = closed.end_second
-        if end > self.told_through:
-            windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
-            alerts += self._hush_sums(end - SECOND)
-            windows += self._minutes(self.told_through, end, closed.missing)
-            self.told_through = end
-        return alerts, windows
-
-    def _judge_block(self, block: Block) -> list[Alert]:
-        """Judge sum rules on whole seconds; a second in which nothing of a subject is known is no evaluation."""
-        watch, rows = self.watch, np.flatnonzero(self.watch.subject >= 0)
-        subject = watch.subject[rows]
-        power, high = block.power[:, subject].T, block.high[:, subject].T
-        nth, second = np.nonzero(power != MISSING)
-        value, bound = power[nth, second] / 1000, high[nth, second]
-        row = rows[nth]
-        bounded = np.where(bound == MISSING, np.inf, bound / 1000)
-        verdict = judge(value, bounded, watch.threshold[row], watch.clear[row], watch.is_below[row])
-        whose = subject[nth]
-        facts = Facts(
-            value, block.expected[second, whose], block.reporting[second, whose],
-            watch.members.basis[whose].astype(np.int64), np.full(len(row), LONG_AGO), np.full(len(row), np.nan),
-        )  # fmt: skip
-        series = Series(row, block.seconds[second], value, verdict)
-        self.machines, happened = advance(watch.timing, self.machines, series)
-        return self._told(happened, facts)
-
-    def _hush_sums(self, now: int) -> list[Alert]:
-        active = self.machines.active
-        rows = active[self.watch.subject[active] >= 0]
-        self.machines, happened = hush(self.watch.timing, self.machines, rows, np.full(len(rows), now))
-        return self._told(happened, _no_facts())
-
-    def _revised(self, rows: pl.DataFrame) -> list[SiteWindows]:
-        windows: list[SiteWindows] = []
-        minutes: set[int] = set()
-        for block in _blocks(self.watch.members, rows):
-            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
-            minutes |= {int(second) // MINUTE * MINUTE for second in block.seconds}
-            windows += self._windows(block, "revision", 1, ())
-        for minute in sorted(minutes):
-            if minute + MINUTE <= self.told_through:
-                windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
-        return windows
-
-    def _minutes(self, after: int, end: int, missing: tuple[Stream, ...], kind: Kind = "closing") -> list[SiteWindows]:
-        """Return the minutes that end in `(after, end]`."""
-        seconds = sorted(second for second in self._blocks if after < second // MINUTE * MINUTE + MINUTE <= end)
-        if not seconds:
-            return []
-        block = Block.stacked([self._blocks[second] for second in seconds])
-        return self._windows(minutes_of(block), kind, 60, missing)
-
-    def _windows(self, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
-        if not len(block.seconds):
-            return []
-        rows = windows_of(self.watch.members, block, every_seconds=every)
-        first, end = int(block.seconds[0]), int(block.seconds[-1]) + every * SECOND
-        if len(self._sites) == 1:
-            return [SiteWindows(next(iter(self._sites.values())), kind, every, first, end, missing, rows)]
-        site = self.watch.members.subjects["site"].to_numpy()
-        windows = []
-        for which, name in self._sites.items():
-            # As where there is one site: of a second in which no source of it spoke there are no rows.
-            heard = np.any(block.readings[:, site == which] > 0, axis=1)
-            theirs = rows.filter(np.outer(heard, site == which).ravel())
-            windows.append(SiteWindows(name, kind, every, first, end, missing, theirs))
-        return windows
-
-    def _nothing_heard(self, first: int, closed: Closed) -> list[SiteWindows]:
-        rows = windows_of(self.watch.members, _no_block(self.watch.members), every_seconds=1)
-        return [
-            SiteWindows(name, "closing", 1, first, closed.end_second, closed.missing, rows)
-            for name in self._sites.values()
-        ]
-
-    @property
-    def _sites(self) -> dict[int, str]:
-        return dict(self.watch.registry.sites.select("site", "path").iter_rows())
-
-    def _told(self, happened: Transitions, facts: Facts) -> list[Alert]:
-        return alerts_of(self.watch, happened, facts, self._causes) if len(happened.row) else []
-
-    def _causes(self, kind: int, subject: int, path: str, at: int) -> tuple[Cause, ...]:
-        return self.jobs.on(places_of(self.watch.registry, kind, subject, path), moment(at))
-
-    def _forget(self) -> None:
-        for second in [second for second in self._blocks if second < self.closings.kept_from]:
-            del self._blocks[second]
-
-
-def _expand(watch: Watch, gauge: Ints) -> tuple[Ints, Ints]:
-    """Return (rule row, index of the evaluation) for every rule on each gauge, ordered by row and evaluation."""
-    lists = watch.rows_of_gauge
-    seen, first, count = np.unique(gauge, return_index=True, return_counts=True)
-    begins = np.append(lists.first, len(lists.of))
-    place = np.searchsorted(lists.some, seen)
-    watched = np.diff(begins)[place]
-    rows = lists.of[spread(begins[place], watched)]
-    first, count = np.repeat(first, watched), np.repeat(count, watched)
-    order = np.argsort(rows, kind="stable")
-    rows, first, count = rows[order], first[order], count[order]
-    return np.repeat(rows, count), spread(first, count)
-
-
-def _blocks(members: Members, rows: pl.DataFrame) -> Iterable[Block]:
-    """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
-    second = rows["second"].cast(pl.Int64).to_numpy()
-    starts = np.flatnonzero(np.append(True, second[1:] != second[:-1])[: len(second)])
-    size = max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))
-    bounds = np.append(starts[::size], len(second)).tolist()
-    for begin, end in pairwise(bounds):
-        yield assemble(members, rows[begin:end])
-
-
-def _no_block(members: Members) -> Block:
-    nothing = np.zeros((0, len(members.subjects)), dtype=np.int64)
-    return Block(np.zeros(0, dtype=np.int64), *[nothing] * 15)
-
-
-def _no_facts() -> Facts:
-    whole: Ints = np.zeros(0, dtype=np.int64)
-    real: Floats = np.zeros(0)
-    return Facts(real, whole, whole, whole, whole, real)
+            self.sums.lose(offset)

@@ -178,7 +178,7 @@ class EvaluateStage:
         return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}
 
     def _tell_too_late(self) -> None:
-        too_late = self._evaluator.closings.too_late
+        too_late = self._evaluator.sums.closings.too_late
         if too_late > self._said_too_late and time.monotonic() - self._said_at >= SAY_AGAIN_SECS:
             self._said_at, self._said_too_late = time.monotonic(), too_late
             log.warning(
@@ -204,7 +204,7 @@ class EvaluateStage:
         return None
 
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
-        restored = snapshot.restore(found, self._evaluator.watch, _streams())
+        restored = snapshot.restore(found, self._evaluator.sums.watch, _streams())
         self._evaluator = restored.evaluator
         self._positions |= {topic: dict(found.positions.get(topic, {})) for topic in (JOBS_TOPIC, PROGRESS_TOPIC)}
         await self._tell(Output([ended(machine, state) for machine, state in restored.orphans], []))

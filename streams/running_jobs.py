@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from schemas.alert import Cause
+from schemas.alert import Cause, moment
 from schemas.job import Job
 from schemas.subject import SubjectKind
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
+
+Causes = Callable[[int, int, str, int], tuple[Cause, ...]]
+"""Given a subject's kind, id and path and a time in UTC µs, return the jobs on it."""
 
 MOST_CAUSES = 20
 MOST_ENDED = 20_000
@@ -46,6 +49,10 @@ class RunningJobs:
             if _is_running(job, at) and any(path.startswith(below) for path in paths)
         )
         return tuple(Cause(name) for name in names[:MOST_CAUSES])
+
+    def causes_in(self, registry: Registry) -> Causes:
+        """Return the function that names the jobs on a subject of `registry` at a time in UTC µs."""
+        return lambda kind, subject, path, at: self.on(places_of(registry, kind, subject, path), moment(at))
 
     def _forget(self) -> None:
         ended = [name for name, (job, _) in self._jobs.items() if job.ended is not None]

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 
 from schemas.errors import DataLossError, RejectedRecordError
-from streams.alert_state import State, at_rest
+from streams.alert_state import State
 from streams.closings import Bound, Closings, Stream
 from streams.condition import Ints
-from streams.evaluate import Evaluator, IdleNote
+from streams.evaluate import Evaluator
 from streams.gauge import KEYS, Gauges
+from streams.reading_rules import IdleNote
 from streams.reading_state import ReadingState, Waiting, nothing_read
 from streams.telling import Machine
 from streams.watch import Watch
@@ -98,41 +99,48 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
 
     `positions` are the next offsets of the topics that the evaluator does not keep positions of itself.
     """
-    watch, readings, machines = evaluator.watch, evaluator.readings, evaluator.machines
-    resume, active = evaluator.closings.resume(), machines.active
+    rules, sums = evaluator.readings, evaluator.sums
+    watch, readings, resume = rules.watch, rules.readings, sums.closings.resume()
     heard = np.flatnonzero(readings.partition >= 0)
     spoke = np.unique(watch.gauges.gauge[heard])
     keys = watch.gauges.table.select(KEYS).to_numpy()
     whose = watch.gauges.subjects.select(KEYS[:3]).to_numpy()
     fed = readings.waiting.input
+    parts = [(part.watch, part.machines, part.machines.active) for part in (rules, sums)]
     return Snapshot(
-        positions=positions
-        | {"telemetry.power.v1": dict(evaluator.next_offsets), "windows.rack.v1": {0: resume.offset}},
+        positions=positions | {"telemetry.power.v1": dict(rules.next_offsets), "windows.rack.v1": {0: resume.offset}},
         kept_from=resume.kept_from,
-        told_through=evaluator.told_through,
+        told_through=sums.told_through,
         bounds=[(*stream, *bound) for stream, bound in resume.bounds.items()],
-        notes=[(partition, *note) for partition, note in evaluator.notes.items()],
+        notes=[(partition, *note) for partition, note in rules.notes.items()],
         watermark=readings.watermark.tolist(),
         is_open=readings.is_open.tolist(),
         inputs=_packed(keys[heard], {name: getattr(readings, name)[heard] for name in _INPUT_COLUMNS}),
         gauges=_packed(whose[spoke], {name: getattr(readings, name)[spoke] for name in _GAUGE_COLUMNS}),
         waiting=_packed(keys[fed], {name: getattr(readings.waiting, name) for name in Waiting._fields[1:]}),
-        machines=[_machine(watch, int(row)) for row in active],
-        machine_state=_packed(np.zeros((0, 0)), {name: getattr(machines, name)[active] for name in _MACHINE_COLUMNS}),
+        machines=[_machine(watched, int(row)) for watched, _, active in parts for row in active],
+        machine_state=_packed(
+            np.zeros((0, 0)),
+            {
+                name: np.concatenate([getattr(machines, name)[active] for _, machines, active in parts])
+                for name in _MACHINE_COLUMNS
+            },
+        ),
     )
 
 
 def restore(snapshot: Snapshot, watch: Watch, streams: list[Stream]) -> Restored:
     """Return the evaluator that `snapshot` was taken of, as far as `watch` still watches the same."""
     evaluator = Evaluator(watch, streams)
+    rules, sums = evaluator.readings, evaluator.sums
     bounds = {(topic, number): Bound(closed, told, is_open) for topic, number, closed, told, is_open in snapshot.bounds}
     at = snapshot.positions["windows.rack.v1"][0]
-    evaluator.closings = Closings(streams, bounds=bounds, evaluated=snapshot.kept_from, next_offset=at)
-    evaluator.told_through = snapshot.told_through
-    evaluator.notes = {partition: IdleNote(offset, reached) for partition, offset, reached in snapshot.notes}
-    evaluator.next_offsets = dict(snapshot.positions.get("telemetry.power.v1", {}))
-    evaluator.readings = _readings(snapshot, watch.gauges, evaluator.readings)
-    evaluator.machines, orphans = _machines(snapshot, watch)
+    sums.closings = Closings(streams, bounds=bounds, evaluated=snapshot.kept_from, next_offset=at)
+    sums.told_through = snapshot.told_through
+    rules.notes = {partition: IdleNote(offset, reached) for partition, offset, reached in snapshot.notes}
+    rules.next_offsets = dict(snapshot.positions.get("telemetry.power.v1", {}))
+    rules.readings = _readings(snapshot, watch.gauges, rules.readings)
+    orphans = _put_machines(snapshot, watch, rules.machines, sums.machines)
     positions = {(topic, number): offset for topic, at in snapshot.positions.items() for number, offset in at.items()}
     return Restored(evaluator, positions, orphans)
 
@@ -151,8 +159,11 @@ def _machine(watch: Watch, row: int) -> Machine:
     )
 
 
-def _machines(snapshot: Snapshot, watch: Watch) -> tuple[State, list[tuple[Machine, dict[str, int]]]]:
-    state, rows = at_rest(len(watch.table)), {key: row for row, key in enumerate(watch.keys)}
+def _put_machines(
+    snapshot: Snapshot, watch: Watch, of_readings: State, of_sums: State
+) -> list[tuple[Machine, dict[str, int]]]:
+    """Put each machine where its rule row is judged; return those that have none."""
+    rows = {key: row for row, key in enumerate(watch.keys)}
     columns = _unpacked(snapshot.machine_state)
     orphans = []
     for nth, machine in enumerate(snapshot.machines):
@@ -160,9 +171,10 @@ def _machines(snapshot: Snapshot, watch: Watch) -> tuple[State, list[tuple[Machi
         if row is None:
             orphans.append((machine, {name: int(column[nth]) for name, column in columns.items()}))
             continue
+        state = of_readings if watch.gauge[row] >= 0 else of_sums
         for name, column in columns.items():
             getattr(state, name)[row] = column[nth]
-    return state, orphans
+    return orphans
 
 
 def _readings(snapshot: Snapshot, gauges: Gauges, fresh: ReadingState) -> ReadingState:

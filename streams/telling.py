@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
-from schemas.alert import Alert, Cause, Evidence, alert_id, moment
+from schemas.alert import Alert, Evidence, alert_id, moment
 from schemas.subject import SubjectKind
 from streams.alert_state import NEVER, TO_KEEPING, TO_RESOLVED, TO_STALE, TRANSITIONS, Transitions
 from streams.condition import Floats, Ints
 from streams.reading_state import LONG_AGO
+from streams.running_jobs import Causes
 from streams.watch import Watch
 from streams.wording import Unit, breach_words, keeping_words, resolved_words, stale_words
-
-Causes = Callable[[int, int, str, int], tuple[Cause, ...]]
-"""Given a subject's kind, id and path and a time in UTC µs, return the jobs on it."""
 
 _BASIS: dict[int, Literal["measured", "derived", "estimate"]] = {1: "measured", 2: "derived", 3: "estimate"}
 
@@ -50,6 +48,13 @@ class Facts(NamedTuple):
     def pick(self, chosen: Ints) -> Facts:
         """Return the facts that an index chooses."""
         return Facts._make(column[chosen] for column in self)
+
+
+def no_facts() -> Facts:
+    """Return the facts of no evaluation: what silence is told with."""
+    whole: Ints = np.zeros(0, dtype=np.int64)
+    real: Floats = np.zeros(0)
+    return Facts(real, whole, whole, whole, whole, real)
 
 
 def alerts_of(watch: Watch, happened: Transitions, facts: Facts, causes: Causes) -> list[Alert]:

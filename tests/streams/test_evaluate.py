@@ -163,10 +163,10 @@ def test_an_open_stream_holds_nothing_up_and_its_next_closing_bounds_again(campu
         logs.partial(stream, "idle", 0, (OPEN_END - START) // SECOND)
     logs.partial((POWER, 1), "closing", 0, 10, [metered(3, 1, 1.0)])
     run = Run.begin(watched, logs).to_the_end()
-    assert run.evaluator.told_through == START + 10 * SECOND
+    assert run.evaluator.sums.told_through == START + 10 * SECOND
     logs.partial((POWER, 0), "closing", 10, 12, [metered(11, 2, 1.0)])
     logs.partial((POWER, 1), "closing", 10, 40, [metered(30, 1, 1.0)])
-    assert run.to_the_end().evaluator.told_through == START + 12 * SECOND
+    assert run.to_the_end().evaluator.sums.told_through == START + 12 * SECOND
 
 
 def test_open_streams_that_never_said_anything_close_nothing(campus: tuple[Registry, Watch]) -> None:
@@ -177,7 +177,7 @@ def test_open_streams_that_never_said_anything_close_nothing(campus: tuple[Regis
     run = Run.begin(watched, logs).to_the_end()
     assert run.windows == []
     logs.partial((POWER, 0), "idle", 0, (OPEN_END - START) // SECOND, [metered(3, 1, 1.0)])
-    assert run.to_the_end().evaluator.told_through == START + 4 * SECOND
+    assert run.to_the_end().evaluator.sums.told_through == START + 4 * SECOND
 
 
 def test_a_gap_of_months_costs_nothing(campus: tuple[Registry, Watch]) -> None:
@@ -193,7 +193,7 @@ def test_a_gap_of_months_costs_nothing(campus: tuple[Registry, Watch]) -> None:
     assert time.monotonic() - began < 5
     rows = [alert for alert in run.told() if alert.rule == "row-high"]
     assert {alert.transition for alert in rows} == {"pending", "firing", "stale", "continued"}
-    assert run.evaluator.told_through == START + (months + 1) * SECOND
+    assert run.evaluator.sums.told_through == START + (months + 1) * SECOND
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 7])
@@ -203,11 +203,11 @@ def test_hours_that_close_at_once_close_in_pieces_and_tell_the_same(
     registry, watched = campus
     logs = busy_hour(registry, 11)
     whole = Run.begin(watched, logs).to_the_end()
-    monkeypatch.setattr("streams.evaluate.ROWS_AT_ONCE", seconds * len(watched.members.subjects))
+    monkeypatch.setattr("streams.sum_rules.ROWS_AT_ONCE", seconds * len(watched.members.subjects))
     pieces = Run.begin(watched, logs)
     pieces.drain({0: 10_000, 1: 10_000}, 10_000)
     assert pieces.evaluator.is_behind
-    assert pieces.evaluator.told_through == START + seconds * SECOND
+    assert pieces.evaluator.sums.told_through == START + seconds * SECOND
     pieces.to_the_end()
     assert pieces.told() == whole.told()
     assert newest(pieces.windows).equals(newest(whole.windows))

@@ -37,7 +37,6 @@ from schemas.rejected import REJECTED
 from schemas.topics import BY_NAME
 from schemas.window import WINDOW
 from streams.evaluate import Evaluator
-from streams.running_jobs import RunningJobs
 from streams.watch import watch
 from wattline.commands.alerts import command as alerts_verb
 
@@ -111,7 +110,6 @@ async def keys_of_partitions(bootstrap: str) -> dict[int, bytes]:
 def undisturbed(registry: Registry, power: list[Message], partials: list[Message]) -> list[Alert]:
     """Evaluate what lies in Kafka in one go."""
     evaluator = Evaluator(watch(RULES, registry), STREAMS)
-    evaluator.jobs = RunningJobs()
     rows = admit(METER, decode(POWER, power, registry).frame, registry, clock="event").rows
     alerts = evaluator.read(rows, {message.partition: message.offset + 1 for message in power})
     for message in partials:

@@ -1,0 +1,209 @@
+"""Sum rules and windows: closed seconds of all subjects, put together from partials. Pure.
+
+What is told is a function of the log of partials alone: rules are judged on what closed, in the order in
+which it closed; a revision changes windows and never an alert. `SumRules` holds the state and nobody else
+changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from schemas.alert import Alert
+from schemas.partial import Envelope
+from streams.alert_state import Transitions, advance, at_rest, hush
+from streams.closings import NOTHING, Closed, Closings, Stream
+from streams.condition import Series, judge
+from streams.members import Members
+from streams.minutes import MINUTE, minutes_of, windows_of
+from streams.reading_state import LONG_AGO
+from streams.running_jobs import RunningJobs
+from streams.sums import MISSING, SECOND, Block, assemble
+from streams.telling import Facts, alerts_of, no_facts
+from streams.watch import Watch
+
+ROWS_AT_ONCE = 120_000
+"""WINDOW rows that one call of `close` leads to, so that a replay of hours holds up no reading for long."""
+ROWS_A_MESSAGE = 12_000
+"""WINDOW rows in one message: about 2 MB of Arrow."""
+
+Kind = Literal["closing", "revision"]
+
+
+class SiteWindows(NamedTuple):
+    """Hold WINDOW rows of one site for `[first_second, end_second)`; a closing without rows had no source at all.
+
+    `missing` are the streams that closed by an idle note.
+    """
+
+    site: str
+    kind: Kind
+    every_seconds: int
+    first_second: int
+    end_second: int
+    missing: tuple[Stream, ...]
+    rows: pl.DataFrame
+
+
+class Output(NamedTuple):
+    """Hold what is to be sent, in order."""
+
+    alerts: list[Alert]
+    windows: list[SiteWindows]
+
+
+class SumRules:
+    """Judge sums and tell windows.
+
+    `streams` are the partitions of all telemetry topics. `told_through` is the end of the seconds whose
+    alerts and windows were sent; what is read again of them only fills memory.
+    """
+
+    def __init__(self, watch: Watch, streams: Iterable[Stream], jobs: RunningJobs) -> None:
+        self.watch = watch
+        self.machines = at_rest(len(watch.table))
+        self.closings = Closings(streams)
+        self.told_through = NOTHING
+        self._jobs = jobs
+        self._blocks: dict[int, Block] = {}
+
+    def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
+        """Take one message of `windows.rack.v1` in log order."""
+        self.closings.take(offset, envelope, rows)
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether `close` has more to close."""
+        return self.closings.is_behind
+
+    def close(self) -> Output:
+        """Close what can be closed; return what is told, and the windows of what closed or was revised.
+
+        Of very many seconds it closes some and `is_behind` stays true.
+        """
+        alerts: list[Alert] = []
+        windows: list[SiteWindows] = []
+        at_most = max(1, ROWS_AT_ONCE // max(1, len(self.watch.members.subjects)))
+        if (closed := self.closings.close(at_most)) is not None:
+            alerts, windows = self._closed(closed)
+        windows += self._revised(self.closings.revised())
+        self._forget()
+        return Output(alerts, windows)
+
+    def lose(self, offset: int) -> None:
+        """Go on at `offset` of the log of partials; what it said before is lost."""
+        self.closings = self.closings.going_on_at(offset)
+
+    def _closed(self, closed: Closed) -> tuple[list[Alert], list[SiteWindows]]:
+        alerts: list[Alert] = []
+        windows: list[SiteWindows] = []
+        for block in _blocks(self.watch.members, closed.rows):
+            new = block.at(slice(int(np.searchsorted(block.seconds, self.told_through)), None))
+            alerts += self._judge(new)
+            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
+            windows += self._windows(new, "closing", 1, closed.missing)
+        end = closed.end_second
+        if end > self.told_through:
+            windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
+            alerts += self._hush(end - SECOND)
+            windows += self._minutes(self.told_through, end, closed.missing)
+            self.told_through = end
+        return alerts, windows
+
+    def _judge(self, block: Block) -> list[Alert]:
+        """Judge sum rules on whole seconds; a second in which nothing of a subject is known is no evaluation."""
+        watch, rows = self.watch, np.flatnonzero(self.watch.subject >= 0)
+        subject = watch.subject[rows]
+        power, high = block.power[:, subject].T, block.high[:, subject].T
+        nth, second = np.nonzero(power != MISSING)
+        value, bound = power[nth, second] / 1000, high[nth, second]
+        row = rows[nth]
+        bounded = np.where(bound == MISSING, np.inf, bound / 1000)
+        verdict = judge(value, bounded, watch.threshold[row], watch.clear[row], watch.is_below[row])
+        whose = subject[nth]
+        facts = Facts(
+            value, block.expected[second, whose], block.reporting[second, whose],
+            watch.members.basis[whose].astype(np.int64), np.full(len(row), LONG_AGO), np.full(len(row), np.nan),
+        )  # fmt: skip
+        series = Series(row, block.seconds[second], value, verdict)
+        self.machines, happened = advance(watch.timing, self.machines, series)
+        return self._told(happened, facts)
+
+    def _hush(self, now: int) -> list[Alert]:
+        rows = self.machines.active
+        self.machines, happened = hush(self.watch.timing, self.machines, rows, np.full(len(rows), now))
+        return self._told(happened, no_facts())
+
+    def _revised(self, rows: pl.DataFrame) -> list[SiteWindows]:
+        windows: list[SiteWindows] = []
+        minutes: set[int] = set()
+        for block in _blocks(self.watch.members, rows):
+            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
+            minutes |= {int(second) // MINUTE * MINUTE for second in block.seconds}
+            windows += self._windows(block, "revision", 1, ())
+        for minute in sorted(minutes):
+            if minute + MINUTE <= self.told_through:
+                windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
+        return windows
+
+    def _minutes(self, after: int, end: int, missing: tuple[Stream, ...], kind: Kind = "closing") -> list[SiteWindows]:
+        """Return the minutes that end in `(after, end]`."""
+        seconds = sorted(second for second in self._blocks if after < second // MINUTE * MINUTE + MINUTE <= end)
+        if not seconds:
+            return []
+        block = Block.stacked([self._blocks[second] for second in seconds])
+        return self._windows(minutes_of(block), kind, 60, missing)
+
+    def _windows(self, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
+        if not len(block.seconds):
+            return []
+        rows = windows_of(self.watch.members, block, every_seconds=every)
+        first, end = int(block.seconds[0]), int(block.seconds[-1]) + every * SECOND
+        if len(self._sites) == 1:
+            return [SiteWindows(next(iter(self._sites.values())), kind, every, first, end, missing, rows)]
+        site = self.watch.members.subjects["site"].to_numpy()
+        windows = []
+        for which, name in self._sites.items():
+            # As where there is one site: of a second in which no source of it spoke there are no rows.
+            heard = np.any(block.readings[:, site == which] > 0, axis=1)
+            theirs = rows.filter(np.outer(heard, site == which).ravel())
+            windows.append(SiteWindows(name, kind, every, first, end, missing, theirs))
+        return windows
+
+    def _nothing_heard(self, first: int, closed: Closed) -> list[SiteWindows]:
+        rows = windows_of(self.watch.members, _no_block(self.watch.members), every_seconds=1)
+        return [
+            SiteWindows(name, "closing", 1, first, closed.end_second, closed.missing, rows)
+            for name in self._sites.values()
+        ]
+
+    @property
+    def _sites(self) -> dict[int, str]:
+        return dict(self.watch.registry.sites.select("site", "path").iter_rows())
+
+    def _told(self, happened: Transitions, facts: Facts) -> list[Alert]:
+        return alerts_of(self.watch, happened, facts, self._jobs.causes_in(self.watch.registry))
+
+    def _forget(self) -> None:
+        for second in [second for second in self._blocks if second < self.closings.kept_from]:
+            del self._blocks[second]
+
+
+def _blocks(members: Members, rows: pl.DataFrame) -> Iterable[Block]:
+    """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
+    second = rows["second"].cast(pl.Int64).to_numpy()
+    starts = np.flatnonzero(np.append(True, second[1:] != second[:-1])[: len(second)])
+    size = max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))
+    bounds = np.append(starts[::size], len(second)).tolist()
+    for begin, end in pairwise(bounds):
+        yield assemble(members, rows[begin:end])
+
+
+def _no_block(members: Members) -> Block:
+    nothing = np.zeros((0, len(members.subjects)), dtype=np.int64)
+    return Block(np.zeros(0, dtype=np.int64), *[nothing] * 15)
