@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS :=
+# Tests run side by side, file by file: most of their time is waiting, for Kafka above all. JOBS=0 runs them in one process.
+JOBS := 3
 
 BENCHES := codec streams evaluate lake simulate pipeline
 
@@ -18,7 +20,7 @@ demo: setup ## Run a simulated campus through Kafka, streams and lake; ARGS="--s
 
 test: ## Prove it, in ten minutes at most, without root; ARGS="tests/broker -k jars"
 	@scripts/set-up.sh --dev
-	@$(BIN)/pytest -m "not real and not soak" $(ARGS)
+	@$(BIN)/pytest -m "not real and not soak" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-real: ## Prove it with Debian's kcat and docker-compose (says what to install)
 	@scripts/set-up.sh --dev

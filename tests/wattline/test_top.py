@@ -96,8 +96,8 @@ def test_on_a_terminal_keys_choose_what_is_drawn_and_q_ends_it(fresh_kafka: Embe
     terminal, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
     before = termios.tcgetattr(theirs)
-    # Python's own view of the environment: pytest loads readline, which puts a terminal's size into C's.
-    environment = dict(os.environ)
+    # The size is the terminal's: pytest loads readline, which puts one into C's environment, and xdist sets another.
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     with subprocess.Popen(argv, env=environment, start_new_session=True, **streams) as watching:
         try:
