@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import md5
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -41,16 +42,19 @@ PathOrId = int | str
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Give a job the GPUs `gpu_first` to `gpu_last`, both included, of one node.
+    """Give a job the GPUs `gpu_first` to `gpu_last`, both included, of one node; both None = all of the node.
 
-    Once decoded `node` is the registry's id (negative where unregistered) and `path` the node's path,
-    None where an id was sent that the registry does not know.
+    It holds in `[started, ended)`; None = as the job says. A job that was requeued lists what it had before
+    with the times of that interval, and what it has now. Once decoded `node` is the registry's id (negative
+    where unregistered) and `path` the node's path, None where an id was sent that the registry does not know.
     """
 
     node: PathOrId
-    gpu_first: Slot
-    gpu_last: Slot
+    gpu_first: Slot | None = None
+    gpu_last: Slot | None = None
     path: str | None = None
+    started: Moment | None = None
+    ended: Moment | None = None
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -92,6 +96,21 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     video_seconds: Seconds | None = None
     tokens: Count | None = None
     steps: Count | None = None
+
+
+def job_path(site: str, job: str) -> str:
+    """Return the path by which people name a job: `site/job`."""
+    return f"{site}/{job}"
+
+
+def job_subject(site: str, job: str) -> int:
+    """Return the number by which windows name a job: 31 bits of the MD5 of its path.
+
+    The same in DuckDB: `(md5_number_lower(site || '/' || job) & 2147483647)::INTEGER`. Of 100,000 jobs some pair
+    shares a number; of those that run at once hardly ever one does.
+    """
+    digest = md5(job_path(site, job).encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "little") & 0x7FFFFFFF
 
 
 def encode(record: Job | Progress) -> bytes:
@@ -199,11 +218,9 @@ def _resolved(job: Job, message: Message, places: Places) -> Job:
     allocations = []
     for index, part in enumerate(job.allocations):
         node, path = _place(f"allocations[{index}].node", SubjectKind.NODE, part.node, places)
-        if part.gpu_last < part.gpu_first:
-            field = f"allocations[{index}].gpu_last"
-            said = f"{field} is {part.gpu_last}; it lies below gpu_first {part.gpu_first}"
-            raise RejectedRecordError("out_of_range", said, field=field, value=str(part.gpu_last))
-        allocations.append(Allocation(node, part.gpu_first, part.gpu_last, path))
+        _refuse_no_range(f"allocations[{index}]", part)
+        _refuse_backwards(f"allocations[{index}].ended", part.started, part.ended)
+        allocations.append(msgspec.structs.replace(part, node=node, path=path))
     measured = []
     for index, span in enumerate(job.measured):
         meter, path = _place(f"measured[{index}].meter", SubjectKind.METER, span.meter, places)
@@ -215,6 +232,17 @@ def _resolved(job: Job, message: Message, places: Places) -> Job:
 def _place(field: str, kind: SubjectKind, sent: int | str, places: Places) -> tuple[int, str | None]:
     known, _ = id_of_place(field, kind, sent, places)
     return known, sent if isinstance(sent, str) else places.path_of(kind, known)
+
+
+def _refuse_no_range(field: str, part: Allocation) -> None:
+    """Raise where one end of the range of GPUs is missing, or the last lies below the first."""
+    if (part.gpu_first is None) != (part.gpu_last is None):
+        missing = f"{field}.gpu_last" if part.gpu_last is None else f"{field}.gpu_first"
+        said = f"{missing} is missing; say both ends of the range, or neither for all GPUs of the node"
+        raise RejectedRecordError("missing_field", said, field=missing)
+    if part.gpu_first is not None and part.gpu_last is not None and part.gpu_last < part.gpu_first:
+        said = f"{field}.gpu_last is {part.gpu_last}; it lies below gpu_first {part.gpu_first}"
+        raise RejectedRecordError("out_of_range", said, field=f"{field}.gpu_last", value=str(part.gpu_last))
 
 
 def _refuse_backwards(field: str, started: datetime | None, ended: datetime | None) -> None:

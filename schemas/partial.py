@@ -3,7 +3,8 @@
 A message on `windows.rack.v1` is an envelope and rows. The envelope travels as JSON in the Kafka
 header `partial` (schemas.partial.Envelope); the rows are Arrow: PARTIAL, or those of a piece or of its
 histogram (schemas/piece.py). A closing may have no rows, and may span several seconds
-`[first_second, end_second)`.
+`[first_second, end_second)`. Seconds of jobs travel beside them as messages of their own
+(schemas/job_partial.py).
 """
 
 from __future__ import annotations

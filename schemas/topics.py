@@ -58,7 +58,7 @@ TOPICS: tuple[Topic, ...] = (
         1,
         "site",
         "delete",
-        "partials: closings, revisions, idle notes, pieces of minutes",
+        "partials: closings, revisions, idle notes, pieces of minutes, seconds of jobs",
         None,
         _DAY,
         4_194_304,

@@ -1,4 +1,11 @@
-"""The window: one row a subject and interval `[window_start, window_start + every_seconds)`."""
+"""The window: one row a subject and interval `[window_start, window_start + every_seconds)`.
+
+A job is a subject too (schemas.job.job_subject). What a job has is not the facility's knowledge but that of
+its record, so in the windows of a job `version_facility` is the offset + 1 of its newest record on
+`telemetry.jobs.v1`: a window made with a later record is the greater, whatever number of readings it has.
+Its power is the sum of its GPUs without the rest of their nodes, so it is derived. A job's window with
+`expected` 0 is withdrawn: by a later record the job had no GPU in it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +21,7 @@ WINDOW = Record(
         Column("window_start", TIME, "first instant of the window", "UTC µs", null=None),
         Column("every_seconds", pa.int16(), "length of the window, 1 or 60", "s", null=None, low=1, high=3600),
         Column("subject_kind", pa.int8(), "SubjectKind", null=None, low=1, high=12),
-        Column("subject", pa.int32(), "registry id within its kind", null=None),
+        Column("subject", pa.int32(), "registry id within its kind; a job's number", null=None),
         Column("power_watts", pa.float64(), "mean over the window of what reported", "W", null="nothing reported"),
         Column("power_low_watts", pa.float64(), "lower bound: the silent at 0", "W", null="nothing known"),
         Column(
@@ -41,7 +48,7 @@ WINDOW = Record(
             null="nothing reported",
         ),
         Column("version_admission", pa.int16(), "version of the admission rules", null=None),
-        Column("version_facility", pa.int32(), "version of the facility", null=None),
+        Column("version_facility", pa.int32(), "version of the facility; JOB: offset + 1 of its record", null=None),
         Column("version_generation", pa.int32(), "0 = live, higher = recomputed from the lake", null=None),
         Column("version_readings", pa.int64(), "number of readings in the window", null=None),
         Column("version_digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a reading, as signed", null=None),

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from schemas import partial
+from schemas import job_partial, partial
 from schemas.column import Record
 from schemas.decode import decode
 from schemas.errors import RejectedRecordError
@@ -75,6 +75,8 @@ def read(message: Message, registry: Registry | None) -> list[dict[str, Any]]:
 
 def _read_partial(message: Message, registry: Registry | None) -> list[dict[str, Any]]:
     try:
+        if job_partial.is_job_partial(message):
+            return _rows(job_partial.JOB_PARTIAL, job_partial.decode(message), registry)
         told = partial.decode(message)
     except RejectedRecordError as error:
         return [{"_refused": error.reason, "_said": str(error)}]
@@ -99,7 +101,7 @@ def _row(record: Record, row: dict[str, Any], registry: Registry | None) -> dict
         if (place := named.get(name)) is not None:
             path = registry.path_of(kind, place) if registry is not None and place >= 0 else None
             named[name] = path or (unregistered if place < 0 and name != "rack" and unregistered else place)
-    if "subject" in named:
+    if "subject_kind" in named:
         named |= _subject(named, registry)
     return named
 

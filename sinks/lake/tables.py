@@ -43,7 +43,14 @@ UNREGISTERED_PATH = pa.field("unregistered_path", pa.string())
 """The path as it was sent where the registry does not know it; null for registered rows."""
 
 ALLOCATION = pa.struct(
-    [("node", pa.int32()), ("path", pa.string()), ("gpu_first", pa.int16()), ("gpu_last", pa.int16())]
+    [
+        ("node", pa.int32()),
+        ("path", pa.string()),
+        ("gpu_first", pa.int16()),
+        ("gpu_last", pa.int16()),
+        ("started", TIME),
+        ("ended", TIME),
+    ]
 )
 EVIDENCE = pa.struct([("time", TIME), ("value", pa.float64())])
 CAUSE = pa.struct([("job", pa.string()), ("watts", pa.float64())])

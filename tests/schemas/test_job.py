@@ -6,7 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-from schemas.job import Allocation, Job, Measured, Progress, decode_jobs, decode_progress, encode
+import duckdb
+
+from schemas.job import Allocation, Job, Measured, Progress, decode_jobs, decode_progress, encode, job_path, job_subject
 from schemas.message import Message
 from schemas.place import unregistered_id
 from schemas.subject import SubjectKind
@@ -76,6 +78,35 @@ def test_a_value_deep_in_a_job_is_named_by_its_path_and_shown_alone() -> None:
     refused = decode_jobs([message(json.dumps(job).encode())], None).refused
     told = refused.select("reason", "field", "value").rows()
     assert told == [("out_of_range", "allocations[1].gpu_last", "70000")]
+
+
+def test_half_a_range_of_gpus_is_refused_and_no_range_is_all_of_the_node() -> None:
+    spans = [{"node": NODE}, {"node": NODE, "gpu_first": 3}]
+    job = {"job": "train-7", "site": "ruh", "allocations": spans[:1]}
+    (placed,), _ = decode_jobs([message(json.dumps(job).encode())], REGISTRY)
+    assert placed.record.allocations == [Allocation(22, None, None, NODE)]
+    refused = decode_jobs([message(json.dumps(job | {"allocations": spans}).encode())], REGISTRY).refused
+    assert refused.select("reason", "field").rows() == [("missing_field", "allocations[1].gpu_last")]
+
+
+def test_a_requeued_job_keeps_the_interval_it_had_before() -> None:
+    before = Allocation(NODE, 0, 3, started=NOW, ended=NOW + timedelta(minutes=5))
+    job = Job(job="train-7", site="ruh", started=NOW + timedelta(hours=1), allocations=[before, Allocation(NODE)])
+    (placed,), _ = decode_jobs([message(encode(job))], REGISTRY)
+    assert placed.record.allocations == [
+        Allocation(22, 0, 3, NODE, NOW, NOW + timedelta(minutes=5)),
+        Allocation(22, None, None, NODE),
+    ]
+    backwards = Allocation(NODE, started=NOW, ended=NOW - timedelta(seconds=1))
+    refused = decode_jobs([message(encode(Job(job="train-7", site="ruh", allocations=[backwards])))], REGISTRY).refused
+    assert refused.select("reason", "field").rows() == [("bad_time", "allocations[0].ended")]
+
+
+def test_duckdb_gives_a_job_the_same_number() -> None:
+    for site, job in (("ruh", "train-7"), ("ruh", "tränen/7"), ("dmm", "x" * 128)):
+        number = duckdb.execute("SELECT (md5_number_lower(? || '/' || ?) & 2147483647)::INTEGER", [site, job])
+        assert number.fetchall() == [(job_subject(site, job),)]
+    assert job_path("ruh", "train-7") == "ruh/train-7"
 
 
 def test_progress_in_lines_is_refused_line_by_line() -> None:
