@@ -90,6 +90,15 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         "alerts.state.v1", 1, "evaluator slot", "compact", "the evaluator's snapshot", None, None, 8_388_608, 67_108_864
     ),
+    # Small segments: a compacted log is as long as the segment that is being written, and readers read all of it.
+    Topic(
+        "health.v1",
+        1,
+        "worker's slot",
+        "compact",
+        "how each worker does, every few seconds",
+        segment_bytes=4_194_304,
+    ),
     Topic("actions.v1", 1, "subject", "compact", "acknowledge, silence, maintenance"),
 )
 

@@ -117,6 +117,11 @@ class Closings:
         self._next_offset = offset + 1
 
     @property
+    def open_seconds(self) -> int:
+        """Return how many seconds are held that some stream said something of and that are not closed for all."""
+        return sum(second >= self.evaluated for second in self._first)
+
+    @property
     def is_behind(self) -> bool:
         """Tell whether there are closed seconds that `close` has not returned yet."""
         return self._reached > self.evaluated

@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,10 +28,12 @@ import faust
 
 from broker import batches
 from broker.admin import require_topics
+from broker.health import Counted, Reporter
 from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
+from streams.health import Standing
 from streams.reading import Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
@@ -74,6 +76,9 @@ class Engine:
         self.slot = slot
         self.reading = Reading()
         self.app = make_app(self)
+        self.counted = Counted()
+        standing = Standing(self.reading, self.counted.taken, self._log_ends)
+        self.health = Reporter(bootstrap, shape.app, slot, self.counted, standing)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -131,6 +136,7 @@ class Engine:
         """Drain until the process ends; the only task that calls the stage after an assignment."""
         try:
             self._require_agents()
+            self.health.start()
             await self._require_assignment()
             self._watching = asyncio.ensure_future(self._watch())
             while True:
@@ -157,6 +163,7 @@ class Engine:
             while True:
                 messages, jump = self.reading.take()
                 self._commits.update(await self.stage.drain(messages))
+                self.counted.messages(messages)
                 if jump is None:
                     break
                 await self._jump(jump)
@@ -228,14 +235,19 @@ class Engine:
         while True:
             await asyncio.sleep(WATCH_EVERY_SECS)
             try:
-                ends = await self._thread.highwaters(*(_tp(at) for at in self.reading.assigned))
+                ends = await self._log_ends(self.reading.assigned)
             except Exception as error:
                 logger.info("the ends of the logs are not known: %s", error)
                 watch = Progress(STUCK_AFTER_SECS)  # the broker is away: waiting is right
                 continue
-            stuck = watch.stuck(self.reading.next, {(at.topic, at.partition): end for at, end in ends.items()})
+            stuck = watch.stuck(self.reading.next, ends)
             if stuck:
                 self.fail(UnavailableError(f"nothing came for {STUCK_AFTER_SECS:.0f} s of {stuck}, whose log has more"))
+
+    async def _log_ends(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """Ask the broker where the logs end."""
+        ends = await self._thread.highwaters(*(_tp(at) for at in partitions))
+        return {(at.topic, at.partition): end for at, end in ends.items()}
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process with one line. Nothing is flushed: what was not acknowledged is read again."""
@@ -253,6 +265,7 @@ class Engine:
             async with asyncio.timeout(STOP_WITHIN_SECS), self._lock:
                 await self._commit(0)
                 await self.stage.close()
+                await self.health.stop()
         except TimeoutError:
             _say(f"{self.shape.app}-{self.slot}: stopped without a last commit; it will read a little again")
         os._exit(0)

@@ -73,6 +73,8 @@ class EvaluateStage:
         self._registry = await read_registry(self._bootstrap)
         rules = default_rules() if self._rules is None else load_rules(self._rules)
         self._evaluator = Evaluator(watch(rules, self._registry), _streams())
+        engine.counted.open_windows = lambda: self._evaluator.closings.open_seconds
+        engine.counted.count_too_late(lambda: self._evaluator.closings.too_late)
         self._open = AsyncExitStack()
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
         self._changes = asyncio.create_task(self._until_changed())
@@ -128,6 +130,7 @@ class EvaluateStage:
             return []
         messages = sorted(messages, key=lambda message: (message.partition, message.offset))
         rows = admit(METER, decode(POWER_TOPIC, messages, self._registry).frame, self._registry, clock=self._clock).rows
+        self._engine.counted.rows(POWER_TOPIC, len(rows))
         return self._evaluator.read(rows, {message.partition: message.offset + 1 for message in messages})
 
     async def _take(self, messages: Sequence[Message]) -> None:
@@ -139,6 +142,7 @@ class EvaluateStage:
                 refused.append(Refusal(message, WHOLE, error.reason, str(error), error.field, error.value))
                 continue
             self._evaluator.take(message.offset, said.envelope, said.rows)
+            self._engine.counted.rows(PARTIALS_TOPIC, len(said.rows))
         if refused:
             await self._refuse(with_raw([refused_frame(refused)], messages))
 
@@ -146,9 +150,12 @@ class EvaluateStage:
         if jobs:
             decoded = job.decode_jobs(jobs, self._registry)
             self._evaluator.jobs.hear(placed.record for placed in decoded.records)
+            self._engine.counted.rows(JOBS_TOPIC, len(decoded.records))
             await self._refuse(self._not_yet_refused(decoded.refused))
         if progress:
-            await self._refuse(job.decode_progress(progress).refused)
+            told = job.decode_progress(progress)
+            self._engine.counted.rows(PROGRESS_TOPIC, len(told.records))
+            await self._refuse(told.refused)
         for message in (*jobs, *progress):
             self._positions[message.topic][message.partition] = message.offset + 1
 
@@ -158,6 +165,7 @@ class EvaluateStage:
         return refused.filter(pl.col("offset") >= before)
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
+        self._engine.counted.refused(refused.select("topic", "reason").iter_rows())
         for value, key, headers in refusals.refusal_messages(refused):
             await self._producer.send(refusals.TOPIC, value, key, headers)
 

@@ -87,6 +87,11 @@ class RollUp:
         places = {partition: stream.place() for partition, stream in self._streams.items()}
         return {partition: place for partition, place in places.items() if place is not None}
 
+    @property
+    def open_seconds(self) -> int:
+        """Return how many seconds began and did not close yet, over all partitions."""
+        return sum(stream.open_seconds for stream in self._streams.values())
+
     def too_late(self) -> dict[Partition, int]:
         """Return how many readings came later than the horizon: in the lake, in no window."""
         return {partition: stream.too_late for partition, stream in self._streams.items() if stream.too_late}

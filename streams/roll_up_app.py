@@ -50,6 +50,8 @@ class RollUpStage:
         self._registry = await read_registry(self._bootstrap)
         self._site = self._registry.parts[0].site.encode()
         self._roll_up = RollUp(self._registry.slots, self._registry.meters, clock=self._clock)
+        engine.counted.open_windows = lambda: self._roll_up.open_seconds
+        engine.counted.count_too_late(lambda: sum(self._roll_up.too_late().values()))
         self._open = AsyncExitStack()
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
         self._watch = asyncio.create_task(self._until_changed())
@@ -84,6 +86,7 @@ class RollUpStage:
         assert record is not None
         decoded = decode(topic, messages, self._registry)
         admitted = admit(record, decoded.frame, self._registry, clock=self._clock)
+        self._engine.counted.rows(topic, len(admitted.rows))
         next_offsets = {message.partition: message.offset + 1 for message in messages}
         await self._send(self._roll_up.feed(topic, admitted.rows, next_offsets, _now()))
         await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
@@ -94,6 +97,7 @@ class RollUpStage:
             await self._producer.send(PARTIALS_TOPIC, value, self._site, headers)
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
+        self._engine.counted.refused(refused.select("topic", "reason").iter_rows())
         for value, key, headers in refusals.refusal_messages(refused):
             await self._producer.send(refusals.TOPIC, value, key, headers)
 

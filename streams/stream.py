@@ -58,6 +58,11 @@ class Stream(ABC, Generic[R]):
         """Return how many seconds before a window its readings may lie."""
         return 0
 
+    @property
+    def open_seconds(self) -> int:
+        """Return how many seconds began and did not close yet; a log that goes on no longer leaves its last ones."""
+        return 0 if self.closed is None else max(0, self.watermark // SECOND + 1 - self.closed)
+
     def feed(self, rows: R, messages: Messages, next_offset: int, now: int) -> list[Partial]:
         """Take admitted rows, the messages that brought any, and the offset after the last of all messages."""
         self._active_at, self._told = now, None
