@@ -73,8 +73,8 @@ class EvaluateStage:
         self._registry = await read_registry(self._bootstrap)
         rules = default_rules() if self._rules is None else load_rules(self._rules)
         self._evaluator = Evaluator(watch(rules, self._registry), _streams())
-        engine.counted.open_windows = lambda: self._evaluator.closings.open_seconds
-        engine.counted.count_too_late(lambda: self._evaluator.closings.too_late)
+        engine.counted.open_windows = lambda: self._evaluator.sums.closings.open_seconds
+        engine.counted.count_too_late(lambda: self._evaluator.sums.closings.too_late)
         self._open = AsyncExitStack()
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
         self._changes = asyncio.create_task(self._until_changed())
