@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-# Odd constants of SplitMix64 and of the golden ratio: each word of a reading is spread by one of its own.
-_SPREAD = tuple(
-    np.uint64(constant)
-    for constant in (
-        0x9E3779B97F4A7C15,
-        0xC2B2AE3D27D4EB4F,
-        0x165667B19E3779F9,
-        0xD6E8FEB86659FD93,
-        0xA0761D6478BD642F,
-        0xE7037ED1A0B428DB,
-        0x8EBC6AF09C88C6E3,
-        0x589965CC75374CC3,
-    )
+WORD = 1 << 64
+SPREAD = (
+    0x9E3779B97F4A7C15,
+    0xC2B2AE3D27D4EB4F,
+    0x165667B19E3779F9,
+    0xD6E8FEB86659FD93,
+    0xA0761D6478BD642F,
+    0xE7037ED1A0B428DB,
+    0x8EBC6AF09C88C6E3,
+    0x589965CC75374CC3,
 )
+"""Odd constants of SplitMix64 and of the golden ratio: each word of a reading is spread by one of its own."""
+_SPREAD = tuple(np.uint64(constant) for constant in SPREAD)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 

@@ -12,44 +12,18 @@ from numpy.typing import NDArray
 
 from schemas.partial import PARTIAL, Partial
 from schemas.subject import SubjectKind
+from streams.cells import TEMPERATURE_BIAS
 from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Passage, closed_end, final_end
+from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
-from streams.ring import TEMPERATURE_BIAS, Cells, RackSeconds, Ring, cells_of
+from streams.rack_seconds import RackSeconds
+from streams.ring import Ring
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
 
 RING_SECONDS = 32
 INTEGRAL = 3
-
-
-class GpuRows(NamedTuple):
-    """Admitted GPU rows as arrays, in log order; `slot` −1 = the registry has no such GPU."""
-
-    second: Int64s
-    rack: Int64s
-    slot: Int64s
-    cells: Cells
-
-    @classmethod
-    def of(cls, rows: pl.DataFrame, slots: GpuSlots) -> GpuRows:
-        """Convert a frame once for all partitions: polars' cost is per call, not per row."""
-        warmth = (pl.col("temperature_celsius") * 10).round() + TEMPERATURE_BIAS
-        columns = rows.select(
-            pl.col("time").cast(pl.Int64),
-            "rack",
-            "node",
-            "gpu",
-            pl.col("power_deciwatts").fill_null(-1),
-            pl.col("utilization_e4").fill_null(-1),
-            warmth.fill_null(-1).cast(pl.Int32).alias("warmth"),
-        )
-        time, rack, node, gpu, *values = (column.to_numpy() for column in columns)
-        return cls(time // SECOND, rack.astype(np.int64), slots.find(rack, node, gpu), cells_of(time, *values))
-
-    def part(self, start: int, end: int) -> GpuRows:
-        """Return rows `[start, end)`."""
-        return GpuRows._make(column[start:end] for column in self)
 
 
 class GpuStream(Stream[GpuRows]):
@@ -87,7 +61,7 @@ class GpuStream(Stream[GpuRows]):
 
     def _take_stretch(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:
         """On time, closings, late, revisions: in this order the drain's boundaries leave no trace."""
-        self._ring.write(*part.where(~part.late).rows)
+        self._ring.write(part.where(~part.late).rows)
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
         return partials + self._apply_late(part.where(part.late).rows, to_offset)
@@ -100,7 +74,7 @@ class GpuStream(Stream[GpuRows]):
         while len(part.late):
             block = int(part.rows.second.min())
             partials += self._close(min(block, end), to_offset)
-            self._ring.write(*part.where(part.rows.second < block + RING_SECONDS).rows)
+            self._ring.write(part.where(part.rows.second < block + RING_SECONDS).rows)
             partials += self._close(min(block + RING_SECONDS, end), to_offset)
             part = part.where(part.rows.second >= block + RING_SECONDS)
         return partials + self._close(end, to_offset)
@@ -108,8 +82,8 @@ class GpuStream(Stream[GpuRows]):
     def _apply_late(self, late: GpuRows, to_offset: int) -> list[Partial]:
         if not len(late.second):
             return []
-        self._ring.write(*late)
-        return self._revise(rack_rows(self._ring.touched(late.second, late.rack)), to_offset)
+        self._ring.write(late)
+        return self._revise(rack_rows(self._ring.touched(late.second, late.slot)), to_offset)
 
 
 class _Readings(NamedTuple):
@@ -122,8 +96,7 @@ class _Readings(NamedTuple):
     def where(self, chosen: NDArray[np.bool_]) -> _Readings:
         if chosen.all():
             return self
-        rows = GpuRows._make(column[chosen] for column in self.rows)
-        return _Readings(self.message[chosen], self.late[chosen], rows)
+        return _Readings(self.message[chosen], self.late[chosen], self.rows.where(chosen))
 
     def of_messages(self, first: int, end: int) -> _Readings:
         low, high = (int(each) for each in np.searchsorted(self.message, (first, end)))

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from schemas.partial import Partial
 from streams.closing import Messages
+from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
-from streams.gpu_stream import GpuRows, GpuStream
+from streams.gpu_stream import GpuStream
 from streams.meter_seconds import readings_of
 from streams.meter_stream import MeterStream
 from streams.stream import Stream

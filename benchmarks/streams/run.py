@@ -77,7 +77,7 @@ def messages_of(slots: pl.DataFrame, rows_a_message: int) -> list[list[Message]]
                 rows = mine[start : start + rows_a_message]
                 at = int(rows["time"].cast(pl.Int64)[-1])
                 value = arrow.encode(GPU, rows)
-                drain = int((at % 1_000_000) / (DRAIN_SECS * 1e6))
+                drain = int((at - START * 1_000_000) / (DRAIN_SECS * 1e6))
                 pending.setdefault(drain, []).append(
                     Message(GPU_TOPIC, number, offsets[number], at, b"", value, headers)
                 )

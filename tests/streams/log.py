@@ -28,6 +28,7 @@ class Gpu(NamedTuple):
     utilization: int | None = 5_000
     temperature: float | None = 40.0
     instance: int | None = None
+    energy: int | None = None
 
 
 class Meter(NamedTuple):
@@ -76,6 +77,7 @@ def gpu_frame(messages: Sequence[tuple[int, Sequence[Gpu]]], partition: int = 0)
         "utilization_e4": pl.Int16,
         "temperature_celsius": pl.Float32,
         "instance": pl.Int16,
+        "energy_whole_joules": pl.Int64,
     }
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("time").cast(pl.Datetime("us")))
 

@@ -250,6 +250,7 @@ readings = st.builds(
     utilization=st.one_of(st.none(), st.integers(0, 2)),
     temperature=st.one_of(st.none(), st.just(40.0)),
     instance=st.none(),
+    energy=st.one_of(st.none(), st.integers(0, 2)),
 ).map(lambda reading: reading._replace(node=10 * reading.rack))
 
 

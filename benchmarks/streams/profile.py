@@ -1,0 +1,128 @@
+"""Where our microseconds go: CPU a GPU row by part of roll up, in process, as a table.
+
+`python -m benchmarks.streams.profile [--rows 2000] [--drain 1.0]`: each part's own CPU time, without that of the parts
+that it calls; all threads count. Kafka and Faust are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.streams import run
+from schemas import admission, arrow
+from schemas.facility import load
+from schemas.gpu import GPU
+from schemas.registry import assign
+from streams import gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+
+
+class Stopwatch:
+    """Count the CPU of functions, each without what the counted ones within it cost."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
+        self._within: list[float] = []
+
+    def watch(self, owner: Any, name: str, part: str) -> None:
+        """Replace `owner.name` by itself, timed under `part`."""
+        inside = owner.__dict__[name]
+        is_class = isinstance(inside, classmethod)
+        function = inside.__func__ if is_class else inside
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self._within.append(0.0)
+            began = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                took = time.process_time() - began
+                own = took - self._within.pop()
+                self.spent[part] = self.spent.get(part, 0.0) + own
+                self.calls[part] = self.calls.get(part, 0) + 1
+                if self._within:
+                    self._within[-1] += took
+
+        setattr(owner, name, classmethod(timed) if is_class else timed)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.spent.clear()
+        self.calls.clear()
+
+
+def watched() -> Stopwatch:
+    """Return a stopwatch on every part of the hot path."""
+    watch = Stopwatch()
+    for owner, name, part in (
+        (run, "decode", "decode"),
+        (arrow, "_sort_out", "decode: look at each message"),
+        (arrow, "_read_joined", "decode: read joined bodies"),
+        (arrow, "_placed", "decode: places of rows"),
+        (run, "admit", "admit"),
+        (admission, "quantize", "admit: quantize"),
+        (roll_up.RollUp, "feed", "roll up: rest of feed"),
+        (roll_up, "_by_partition", "roll up: partitions"),
+        (roll_up.Messages, "of", "roll up: messages"),
+        (gpu_rows.GpuRows, "of", "roll up: rows as arrays"),
+        (gpu_slots.GpuSlots, "find", "roll up: find slots"),
+        (ring.Ring, "write", "ring: write"),
+        (ring.Ring, "close", "ring: close"),
+        (gpu_stream.GpuStream, "_take", "stream: take"),
+        (stream.Stream, "feed", "stream: feed"),
+        (gpu_stream, "rack_rows", "partial: frame"),
+        (stream.Stream, "_split", "partial: split"),
+        (run, "encode", "partial: encode"),
+    ):
+        watch.watch(owner, name, part)
+    return watch
+
+
+def profile(rows_a_message: int, drain_secs: float, repeats: int) -> None:
+    """Print the table."""
+    registry = assign(load(Path("examples/halo-150mw.toml")))
+    run.DRAIN_SECS = drain_secs
+    drains = run.messages_of(registry.slots, rows_a_message)
+    watch = watched()
+    rows = messages = 0
+    for _ in range(repeats):
+        rolling = roll_up.RollUp(registry.slots, registry.meters)
+        for partition in range(run.PARTITIONS):
+            rolling.assign((run.GPU_TOPIC, partition), "", 0)
+        for number, drain in enumerate(drains):
+            kept = (dict(watch.spent), dict(watch.calls))
+            decoded = run.decode(run.GPU_TOPIC, drain, registry)
+            admitted = run.admit(GPU, decoded.frame, registry, clock="event")
+            ends = {message.partition: message.offset + 1 for message in drain}
+            for partial in rolling.feed(run.GPU_TOPIC, admitted.rows, ends, 0):
+                run.encode(partial)
+            rolling.places()
+            if number <= len(drains) // 4:  # the first drains make room and warm up
+                watch.spent, watch.calls = kept
+            else:
+                rows += len(admitted.rows)
+                messages += len(drain)
+    total = sum(watch.spent.values())
+    print(f"{rows_a_message} rows a message, drains of {rows * 4 // 3 // len(drains) // repeats} rows")
+    for part, spent in sorted(watch.spent.items(), key=lambda each: -each[1]):
+        print(f"{spent / rows * 1e9:8.1f} ns a row  {watch.calls[part]:6d} calls  {part}")
+    print(f"{total / rows * 1e9:8.1f} ns a row, {rows / total / 1e6:.2f} M rows per CPU-second")
+
+
+def main() -> None:
+    """Print where the CPU time goes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--drain", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    profile(arguments.rows, arguments.drain, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

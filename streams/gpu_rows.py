@@ -1,0 +1,54 @@
+"""Admitted GPU readings as arrays, each with the number of its slot."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from streams.cells import SECOND, TEMPERATURE_BIAS, Int16s, Int32s, Int64s
+from streams.gpu_slots import GpuSlots
+
+
+class GpuRows(NamedTuple):
+    """Readings in log order: the second and slot of each (−1 = the registry has no such GPU), and its values.
+
+    Values as in streams.cells.Cells; −1 = null.
+    """
+
+    second: Int64s
+    slot: Int64s
+    micros: Int32s
+    power: Int32s
+    utilization: Int16s
+    temperature: Int32s
+    energy: Int64s
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, slots: GpuSlots) -> GpuRows:
+        """Convert a frame once for all partitions: polars' cost is per call, not per row."""
+        warmth = (pl.col("temperature_celsius") * 10).round() + TEMPERATURE_BIAS
+        columns = rows.select(
+            pl.col("time").cast(pl.Int64),
+            "rack",
+            "node",
+            "gpu",
+            pl.col("power_deciwatts").fill_null(-1),
+            pl.col("utilization_e4").fill_null(-1),
+            warmth.fill_null(-1).cast(pl.Int32).alias("warmth"),
+            pl.col("energy_whole_joules").fill_null(-1),
+        )
+        time, rack, node, gpu, *values = (column.to_numpy() for column in columns)
+        second = time // SECOND
+        micros = (time - second * SECOND).astype(np.int32)
+        return cls(second, slots.find(rack, node, gpu), micros, *values)
+
+    def part(self, start: int, end: int) -> GpuRows:
+        """Return rows `[start, end)`."""
+        return GpuRows._make(column[start:end] for column in self)
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> GpuRows:
+        """Return the rows that a mask or an index chooses."""
+        return GpuRows._make(column[chosen] for column in self)
