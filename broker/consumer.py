@@ -29,7 +29,7 @@ async def read_to_end(bootstrap: str, topic: str, from_: From = "earliest") -> l
     Raises UnavailableError for a missing topic or where no broker answers.
     """
     messages: list[Message] = []
-    async with _assigned(bootstrap, topic, from_) as consumer:
+    async with assigned(bootstrap, topic, from_) as consumer:
         unread = await consumer.end_offsets(list(consumer.assignment()))
         while unread := {part: end for part, end in unread.items() if await consumer.position(part) < end}:
             fetched = await consumer.getmany(*unread, timeout_ms=200)
@@ -48,13 +48,17 @@ async def follow(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIte
     "latest" is the end of the log when the first message is asked for.
     Raises UnavailableError for a missing topic or where no broker answers at the start.
     """
-    async with _assigned(bootstrap, topic, from_) as consumer:
+    async with assigned(bootstrap, topic, from_) as consumer:
         async for record in consumer:
             yield to_message(record)
 
 
 @asynccontextmanager
-async def _assigned(bootstrap: str, topic: str, from_: From) -> AsyncIterator[AIOKafkaConsumer]:
+async def assigned(bootstrap: str, topic: str, from_: From) -> AsyncIterator[AIOKafkaConsumer]:
+    """Give the block a consumer without a group that has every partition of a topic and begins at `from_`.
+
+    Raises UnavailableError for a missing topic or where no broker answers.
+    """
     # Asked first: a consumer's own start on a missing topic does not return (traps.md 17).
     count = (await require_topics(bootstrap, [topic]))[topic]
     client_logs.limit_rate()

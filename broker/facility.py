@@ -9,14 +9,18 @@ from datetime import UTC, datetime, timedelta
 
 from broker.consumer import read_to_end
 from broker.producer import Producer
+from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
 from schemas.facility import Facility
 from schemas.message import Message
 from schemas.registry import Registry, assign
 from schemas.site_frames import SiteFrames
+from schemas.timeline import LEAD_SECS, Published, Timeline
 
 TOPIC = "facility.v1"
 HEADERS = (("content-type", b"application/json"), ("schema", b"facility/1"))
+SPARE_SECS = 2
+"""What sending a version may take, and our clock may be behind the broker's, for it to count when it says."""
 READ_BACK_TIMES = 20
 SEND_TRIES = 3
 READ_BACK_SECS = 0.25
@@ -29,18 +33,20 @@ async def publish(
     """Give ids to `facility`, send one message for every site that changed, and return all sites in force.
 
     Nothing is sent where nothing changed, so publishing twice is publishing once. `effective_from` is cut to
-    the whole second (naive = UTC) and is the next one where it is not given. Of two that publish other sites
-    at the same moment, and so give out the same ids, the later in the log gives out new ones.
+    the whole second (naive = UTC). Where it is not given it is the next one for a first facility, and far
+    enough ahead for every worker to hear of a later one (LEAD_SECS); from when a version counts in the end,
+    `read_timeline` tells. Of two that publish other sites at the same moment, and so give out the same ids,
+    the later in the log gives out new ones.
     Raises UnavailableError where Kafka or the topic is away.
     """
-    moment = effective_from or _next_second()
     previous = await _read(bootstrap, topic)
+    moment = effective_from or _in_time(bool(previous.parts))
     registry = assign(facility, previous, effective_from=moment)
     if not await _send(bootstrap, topic, registry, previous):
         return registry
     mine = {site.id for site in facility.sites}
     for _ in range(READ_BACK_TIMES):
-        agreed, giving_way = _agreed(_readable(await read_to_end(bootstrap, topic)))
+        agreed, giving_way = _agreed(each.part for each in published(await read_to_end(bootstrap, topic)))
         if not giving_way:
             break
         if not mine & giving_way:
@@ -51,6 +57,25 @@ async def publish(
     return await _read(bootstrap, topic)
 
 
+async def read_timeline(bootstrap: str, clock: Clock, *, topic: str = TOPIC) -> Timeline:
+    """Return all versions that the topic still has, with the seconds from which they count.
+
+    Raises ConfigurationError where no site was ever published, UnavailableError where Kafka is away.
+    """
+    timeline = Timeline.of(published(await read_to_end(bootstrap, topic)), clock)
+    if not timeline.versions:
+        raise nothing_published(bootstrap, topic)
+    return timeline
+
+
+def nothing_published(bootstrap: str, topic: str = TOPIC) -> ConfigurationError:
+    """Return the error of a Kafka that has no facility."""
+    return ConfigurationError(
+        f"no facility is published on {topic} at {bootstrap}; "
+        "write one with `wattline init` and send it with `wattline facility publish FILE`"
+    )
+
+
 async def read_registry(bootstrap: str, *, topic: str = TOPIC) -> Registry:
     """Return the newest version of every site.
 
@@ -59,10 +84,7 @@ async def read_registry(bootstrap: str, *, topic: str = TOPIC) -> Registry:
     """
     registry = await _read(bootstrap, topic)
     if not registry.parts:
-        raise ConfigurationError(
-            f"no facility is published on {topic} at {bootstrap}; "
-            "write one with `wattline init` and send it with `wattline facility publish FILE`"
-        )
+        raise nothing_published(bootstrap, topic)
     return registry
 
 
@@ -109,13 +131,14 @@ async def _send_parts(bootstrap: str, topic: str, parts: list[SiteFrames]) -> No
 
 
 async def _read(bootstrap: str, topic: str) -> Registry:
-    agreed, giving_way = _agreed(_readable(await read_to_end(bootstrap, topic)))
+    agreed, giving_way = _agreed(each.part for each in published(await read_to_end(bootstrap, topic)))
     for site in sorted(giving_way):
         log.error("%s: site %s has ids of another site and is not in force until it is published again", topic, site)
     return Registry.of(agreed)
 
 
-def _readable(messages: list[Message]) -> Iterator[SiteFrames]:
+def published(messages: Iterable[Message]) -> Iterator[Published]:
+    """Yield the versions that messages of the topic carry; what is none is logged and passed over."""
     for message in messages:
         try:
             part = SiteFrames.from_json(message.value or b"")
@@ -123,10 +146,10 @@ def _readable(messages: list[Message]) -> Iterator[SiteFrames]:
             log.error("%s passed over: %s", message.place, error)
             continue
         if message.key == part.site.encode():
-            yield part
+            yield Published(part, message.appended)
         else:
             log.error("%s passed over: its key %.80r is not its site %r", message.place, message.key, part.site)
 
 
-def _next_second() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+def _in_time(is_later: bool) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LEAD_SECS + SPARE_SECS if is_later else 1)

@@ -55,17 +55,19 @@ class Ceilings(NamedTuple):
 
 
 _newest: list[tuple[Nameplates, dict[str, Ceilings | None]]] = []
-"""The tables of the registry last asked with: building them costs as much as admitting 100,000 rows."""
+"""The tables of the registries last asked with: building them costs as much as admitting 100,000 rows."""
+_KEPT = 3
+"""Around a change of the facility two registries are asked with in turn."""
 
 
 def ceilings(record: Record, registry: Nameplates | None) -> Ceilings | None:
     """Return the ceilings of a record's devices, None where the registry knows no nameplate of them."""
     if registry is None:
         return None
-    of, known = _newest[0] if _newest else (None, {})
-    if of is not registry:
+    known = next((tables for of, tables in _newest if of is registry), None)
+    if known is None:
         known = {}
-        _newest[:] = [(registry, known)]
+        _newest[:] = [(registry, known), *_newest[: _KEPT - 1]]
     if record.name not in known:
         known[record.name] = _build(record, registry)
     return known[record.name]

@@ -29,6 +29,7 @@ class Topic:
     max_message_bytes: int = 1_048_588
     max_decoded_bytes: int = 16_777_216
     segment_bytes: int | None = None
+    compacted_after_secs: int | None = None
 
     def settings(self) -> dict[str, str]:
         """Return the topic's settings by Kafka's own names."""
@@ -41,6 +42,8 @@ class Topic:
             settings["retention.ms"] = str(self.retention_secs * 1000)
         if self.segment_bytes is not None:
             settings["segment.bytes"] = str(self.segment_bytes)
+        if self.compacted_after_secs is not None:
+            settings["min.compaction.lag.ms"] = str(self.compacted_after_secs * 1000)
         return settings
 
 
@@ -52,7 +55,19 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         "telemetry.rejected.v1", 1, "source topic", "delete", "what admission refused", REJECTED, 7 * _DAY, 4_194_304
     ),
-    Topic("facility.v1", 1, "site", "compact", "versions of the facility", None, None, 8_388_608, 67_108_864),
+    # A version is kept for as long as there are readings that were made under it.
+    Topic(
+        "facility.v1",
+        1,
+        "site",
+        "compact",
+        "versions of the facility",
+        None,
+        None,
+        8_388_608,
+        67_108_864,
+        compacted_after_secs=2 * _DAY,
+    ),
     Topic(
         "windows.rack.v1",
         1,
