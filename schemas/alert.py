@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.errors import RejectedRecordError
 from schemas.message import Message
+from schemas.paths import CANARY_SITE
 
 Transition = Literal["pending", "firing", "stale", "keeping", "continued", "resolved", "amended"]
 """What happened to the alert.
@@ -79,6 +80,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> tuple[str, str, datetime]:
         """Return what makes two messages the same transition."""
         return self.id, self.transition, self.at
+
+    @property
+    def is_canary(self) -> bool:
+        """Tell whether it is the canary's (schemas.canary), which is shown only to who asks for it."""
+        return self.site == CANARY_SITE
 
     @property
     def key(self) -> bytes:

@@ -12,6 +12,8 @@ from pydantic import StringConstraints
 
 SEGMENT_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 PATH_PATTERN = rf"{SEGMENT_PATTERN}(?:/{SEGMENT_PATTERN}){{0,6}}"
+CANARY_SITE = "canary"
+"""The site that no facility may have: that of the canary (schemas.canary)."""
 GLOB_PATTERN = r"[a-z0-9*?\[\]!/-]{1,240}"
 
 Segment = Annotated[str, StringConstraints(pattern=rf"^{SEGMENT_PATTERN}$")]

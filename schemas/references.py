@@ -10,7 +10,7 @@ from schemas import layout
 from schemas.facility import Facility, Feed, Panel, UpsGroup, Utility
 from schemas.findings import Finding, nearest, some
 from schemas.layout import PlacedMeter
-from schemas.paths import PathIndex, parent_of, site_of
+from schemas.paths import CANARY_SITE, PathIndex, parent_of, site_of
 from schemas.subject import MeterLevel, SubjectKind
 
 MEASURED_BY: dict[MeterLevel, tuple[SubjectKind, ...]] = {
@@ -79,6 +79,9 @@ class _References:
         if not self.facility.sites:
             yield self._error("missing-key", "sites", "a facility needs at least one [[sites]]")
         for site in self.facility.sites:
+            if site.id == CANARY_SITE:
+                message = "'canary' is the site of Wattline's own canary (docs/decisions/0026); give it another id"
+                yield self._error("wrong-value", f"sites[{site.id}].id", message)
             if not _is_zone(site.time_zone):
                 near = nearest(site.time_zone, available_timezones())
                 message = f"{site.time_zone!r} is not a time zone{near}; allowed: names such as Asia/Riyadh"

@@ -102,7 +102,13 @@ def _resolve(index: int, rule: Rule, registry: Registry) -> pl.DataFrame:
     if rule.condition == "above_fraction_of_limit":
         factor = pl.col("limit")
         found = found.filter(pl.col("limit").is_not_null())
-    return found.sort("subject").select(
+    return rule_rows(index, rule, found.sort("subject").with_columns(factor=factor))
+
+
+def rule_rows(index: int, rule: Rule, subjects: pl.DataFrame) -> pl.DataFrame:
+    """Return RESOLVED rows of one rule; `subjects`: subject i32, input, limit, and `factor` of its thresholds."""
+    factor = pl.col("factor")
+    return subjects.select(
         rule=pl.lit(index, pl.Int32),
         subject_kind=pl.lit(rule.kind, pl.Int8),
         subject="subject",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from schemas import canary
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
 from streams.reading_state import LONG_AGO, PATIENCE, ReadingState, Waiting, least_of, shares_partition
@@ -39,7 +40,8 @@ def arrivals(gauges: Gauges, state: ReadingState, readings: pl.DataFrame) -> Arr
     """Return what the readings are to the gauges' inputs, and move the watermarks on."""
     time = readings["time"].cast(pl.Int64).to_numpy()
     partition = readings["_partition"].cast(pl.Int64).to_numpy()
-    mark = _marks(state, time, partition)
+    is_canary = (readings["meter"] == canary.METER_ID).to_numpy()
+    mark = _marks(state, np.where(is_canary, LONG_AGO, time), partition)
     interval = readings["interval_seconds"].cast(pl.Float64).fill_null(0.0).to_numpy()
     is_good = (readings["quality"].fill_null(0) == 0).to_numpy()
     message = readings["_offset"].to_numpy()

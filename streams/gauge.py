@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from schemas import canary
 from streams.condition import Ints
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def gauges_of(rules: pl.DataFrame, registry: Registry) -> Gauges:
     )
     phases = pl.DataFrame({"metric": [POWER, AMPS, AMPS, AMPS, AMPS], "phase": [0, 0, 1, 2, 3]})
     table = (
-        subjects.join(registry.sums, on=["subject_kind", "subject"])
+        subjects.join(pl.concat([registry.sums, canary.INPUTS]), on=["subject_kind", "subject"])
         .join(registry.meters.select("meter", "interval_seconds"), on="meter", how="left")
         .join(phases, on="metric")
         .sort(KEYS)

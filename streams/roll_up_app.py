@@ -15,6 +15,7 @@ import polars as pl
 
 from broker.facility import read_registry
 from broker.producer import Producer
+from schemas import canary
 from schemas.admission import Clock, admit
 from schemas.decode import decode
 from schemas.message import Message
@@ -88,7 +89,8 @@ class RollUpStage:
         admitted = admit(record, decoded.frame, self._registry, clock=self._clock)
         self._engine.counted.rows(topic, len(admitted.rows))
         next_offsets = {message.partition: message.offset + 1 for message in messages}
-        await self._send(self._roll_up.feed(topic, admitted.rows, next_offsets, _now()))
+        rows = canary.outside(admitted.rows) if topic == METER_TOPIC else admitted.rows
+        await self._send(self._roll_up.feed(topic, rows, next_offsets, _now()))
         await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
 
     async def _send(self, partials: Iterable[Partial]) -> None:

@@ -64,8 +64,12 @@ class Stream(ABC, Generic[R]):
         return 0 if self.closed is None else max(0, self.watermark // SECOND + 1 - self.closed)
 
     def feed(self, rows: R, messages: Messages, next_offset: int, now: int) -> list[Partial]:
-        """Take admitted rows, the messages that brought any, and the offset after the last of all messages."""
-        self._active_at, self._told = now, None
+        """Take admitted rows, the messages that brought any, and the offset after the last of all messages.
+
+        Messages without a row that counts leave a partition as idle as it was.
+        """
+        if len(messages.offset):
+            self._active_at, self._told = now, None
         if self._from_offset is None:
             self._from_offset = int(messages.offset[0]) if len(messages.offset) else next_offset
         partials: list[Partial] = []

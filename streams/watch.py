@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from schemas import canary
 from schemas.rules import Rule, resolve
 from schemas.subject import SubjectKind
 from streams.alert_state import A_BREACH, OK, UNKNOWN, Timing
@@ -54,10 +55,11 @@ class Watch:
 
 
 def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
-    """Return what `rules` watch in `registry`."""
+    """Return what `rules` watch in `registry`, and the canary's rule after them."""
     key = ["subject_kind", "subject"]
     table = resolve(rules, registry).join(_paths(registry), on=key, how="left", maintain_order="left")
-    table = table.with_row_index("row")
+    table = pl.concat([table, canary.watched(rule=len(rules))]).with_row_index("row")
+    rules = (*rules, canary.RULE)
     gauges, members = gauges_of(table, registry), members_of(registry)
     gauge = _index(
         table.filter(pl.col("input") == "reading").select("row", *key, _metric()),
@@ -72,7 +74,7 @@ def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
     reading_rows = np.flatnonzero(gauge >= 0)
     return Watch(
         registry=registry,
-        rules=tuple(rules),
+        rules=rules,
         versions=tuple(rule_version(rule) for rule in rules),
         table=table,
         gauges=gauges,

@@ -24,9 +24,9 @@ from schemas.topics import TOPICS, Topic
 from wattline import summary
 from wattline.demo_folder import DemoFolder
 from wattline.lag import measured
-from wattline.live import LiveState, kept_up, state_now
 from wattline.parts import PARTS, Settings, workers
 from wattline.scales import facility_file
+from web.live import LiveState, kept_up, state_now
 
 REDRAW_SECS = 0.5
 MEASURE_FOLDER_EVERY_SECS = 10.0

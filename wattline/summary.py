@@ -12,9 +12,9 @@ from rich.text import Text
 
 from schemas.alert import Alert
 from schemas.printable import printable
-from wattline.live import LiveState
 from wattline.quantities import MISSING, age, share, watts
 from wattline.view import View
+from web.live import LiveState
 
 EVERYTHING = View()
 STALE_SECONDS = 10.0

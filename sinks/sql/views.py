@@ -7,6 +7,8 @@ query by rack and time reads only those. Units are those of the records: watts, 
 
 from __future__ import annotations
 
+from schemas import canary
+
 # Limits by their names: budget, nameplate, contract, rated, usable.
 _LIMITS = """
 LEFT JOIN (
@@ -71,7 +73,7 @@ LEFT JOIN raw.vendors v ON v.vendor = g.vendor
 LEFT JOIN raw.models m ON m.model = g.model;
 """
 
-POWER = """
+POWER = f"""
 CREATE VIEW power AS
 SELECT p.time,
        coalesce(m.meter, p.unregistered_path) AS meter,
@@ -83,6 +85,7 @@ SELECT p.time,
        p.meter AS meter_id, p._partition, p._offset, p._row, p._appended
 FROM (
     SELECT * FROM raw.power
+    WHERE meter <> {canary.METER_ID}
     QUALIFY row_number() OVER (
         PARTITION BY meter, phase, time, unregistered_path
         ORDER BY power_watts DESC NULLS LAST, energy_joules DESC NULLS LAST, _offset, _row
@@ -160,9 +163,15 @@ SELECT site, job, any_value(workload) AS workload,
 FROM job_meter_energy GROUP BY site, job;
 """
 
-ALERTS = """
+# The canary (docs/decisions/0026) is shown to who asks for it: `canary_alerts`, `raw.power`.
+ALERTS = f"""
 CREATE VIEW alerts AS
 SELECT * FROM raw.alerts
+WHERE site IS DISTINCT FROM '{canary.SITE}'
+QUALIFY row_number() OVER (PARTITION BY id, transition, "at" ORDER BY _partition, _offset, _row) = 1;
+CREATE VIEW canary_alerts AS
+SELECT * FROM raw.alerts
+WHERE site = '{canary.SITE}'
 QUALIFY row_number() OVER (PARTITION BY id, transition, "at" ORDER BY _partition, _offset, _row) = 1;
 
 CREATE VIEW episodes AS

@@ -10,6 +10,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from schemas import canary
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import BY_NAME
 from sinks.sql.connection import connect
@@ -115,6 +116,19 @@ def test_an_alert_that_a_restart_sent_twice_is_one_transition(tmp_path: Path) ->
     assert connection.execute("SELECT count(*) FROM alerts").fetchall() == [(2,)]
     episode = connection.execute("SELECT fired, resolved, largest_value FROM episodes").fetchall()
     assert episode == [(AT, AT + 5 * SECOND, 7.0)]
+
+
+def test_the_canary_is_in_the_lake_and_shown_only_to_who_asks_for_it(tmp_path: Path) -> None:
+    fired = {"id": "x", "transition": "firing", "rule": "r", "site": None, "start": AT, "at": AT, "value": 7.0}
+    append(tmp_path, "alerts", fired, {**fired, "id": "c", "rule": "canary", "site": canary.SITE})
+    row = meter_row(canary.METER_ID, AT, 1500.0, unregistered_path=canary.METER)
+    append(tmp_path, "power", row, meter_row(1, AT, 50.0))
+    connection = connect(tmp_path)
+    assert connection.execute("SELECT id FROM alerts").fetchall() == [("x",)]
+    assert connection.execute("SELECT id FROM episodes").fetchall() == [("x",)]
+    assert connection.execute("SELECT id FROM canary_alerts").fetchall() == [("c",)]
+    assert connection.execute("SELECT sum(power_watts) FROM power").fetchall() == [(50.0,)]
+    assert connection.execute("SELECT unregistered_path FROM raw.power WHERE meter < 0").fetchall() == [(canary.METER,)]
 
 
 def test_a_span_leaves_out_files_of_other_hours_and_keeps_mixed_ones(tmp_path: Path) -> None:

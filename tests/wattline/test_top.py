@@ -28,8 +28,8 @@ from schemas.registry import Registry
 from schemas.subject import SubjectKind
 from schemas.window import WINDOW
 from wattline.commands.top import command
-from wattline.live import WINDOWS, LiveState, kept_up
 from wattline.scales import facility_file
+from web.live import WINDOWS, LiveState, kept_up
 
 RACK = "ruh/h1/r01/k03"
 

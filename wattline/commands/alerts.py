@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -26,19 +27,19 @@ TOPIC = "alerts.v1"
 @click.option(
     "--state", type=click.Choice(["firing", "all"]), default="firing", show_default=True, help="Which alerts."
 )
+@click.option("--canary", is_flag=True, help="Show those of Wattline's own canary too.")
 @bootstrap_option
-def command(follow: bool, form: str, state: str, bootstrap: str) -> None:
+def command(follow: bool, form: str, state: str, canary: bool, bootstrap: str) -> None:
     """List alerts, the newest first, one line each; or follow their transitions.
 
     With --format json the list is one array, and --follow prints one object a line.
     """
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        asyncio.run(_follow(bootstrap, form) if follow else _list(bootstrap, form, state))
+        asyncio.run(_follow(bootstrap, form, canary) if follow else _list(bootstrap, form, state, canary))
 
 
-async def _list(bootstrap: str, form: str, state: str) -> None:
-    alerts = (_readable(message) for message in await read_to_end(bootstrap, TOPIC))
-    episodes = fold(alert for alert in alerts if alert is not None)
+async def _list(bootstrap: str, form: str, state: str, canary: bool) -> None:
+    episodes = fold(_shown(await read_to_end(bootstrap, TOPIC), canary))
     shown = [episode for episode in episodes if state == "all" or episode.is_firing]
     now = datetime.now(UTC)
     if form == "json":
@@ -49,12 +50,19 @@ async def _list(bootstrap: str, form: str, state: str) -> None:
         click.echo("no alert is firing" if state == "firing" else "no alerts", err=True)
 
 
-async def _follow(bootstrap: str, form: str) -> None:
+async def _follow(bootstrap: str, form: str, canary: bool) -> None:
     once = Once()
     async for message in follow_topic(bootstrap, TOPIC):
+        for alert in _shown([message], canary):
+            if once.is_new(alert):
+                click.echo(encode_alert(alert).decode() if form == "json" else told(alert))
+
+
+def _shown(messages: Iterable[Message], canary: bool) -> Iterator[Alert]:
+    for message in messages:
         alert = _readable(message)
-        if alert is not None and once.is_new(alert):
-            click.echo(encode_alert(alert).decode() if form == "json" else told(alert))
+        if alert is not None and (canary or not alert.is_canary):
+            yield alert
 
 
 def _readable(message: Message) -> Alert | None:

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from broker.facility import read_registry
 from wattline import keys, summary
-from wattline.live import KINDS, LiveState, kept_up, state_now
 from wattline.options import bootstrap_option
 from wattline.view import KEYS, View, after
+from web.live import KINDS, LiveState, kept_up, state_now
 
 REDRAW_SECONDS = 0.5
 _ALERTS = 6

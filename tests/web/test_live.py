@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from schemas import arrow
+from schemas import arrow, canary
 from schemas.alert import Alert, alert_id, encode_alert, microseconds
 from schemas.facility import load
 from schemas.message import Message
@@ -20,8 +20,8 @@ from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from schemas.window import WINDOW
 from wattline import summary
-from wattline.live import ALERTS, KINDS, SUBJECTS, WINDOWS, LiveState
 from wattline.scales import facility_file
+from web.live import ALERTS, KINDS, SUBJECTS, WINDOWS, LiveState
 
 NOW = datetime(2026, 3, 1, 9, 0, 10, tzinfo=UTC)
 SECOND = datetime(2026, 3, 1, 9, 0, 8)
@@ -59,14 +59,14 @@ def windows(*rows: dict, offset: int = 0) -> Message:
     return Message(WINDOWS, 0, offset, 0, b"ruh", body, tuple(arrow.headers(WINDOW)))
 
 
-def alert(transition: str, at: datetime, *, summary: str = "", fired: bool = True) -> Message:
+def alert(transition: str, at: datetime, *, summary: str = "", fired: bool = True, site: str = "ruh") -> Message:
     start = NOW - timedelta(seconds=60)
     told = Alert(
         id=alert_id("rack-over-budget", RACK, microseconds(start)),
         transition=transition,
         rule="rack-over-budget",
         rule_version="1",
-        site="ruh",
+        site=site,
         subject_kind="rack",
         subject=RACK,
         severity="critical",
@@ -124,6 +124,28 @@ def test_minutes_are_no_news_about_now(facility: Registry) -> None:
     state = LiveState(facility)
     state.take([windows(window(facility, RACK, 1.0, every_seconds=60))])
     assert state.newest is None
+
+
+def test_minutes_are_passed_over_without_a_look_inside(facility: Registry) -> None:
+    """They are bulky: of every GPU and node. Garbage inside shows that nobody decodes them here."""
+    state = LiveState(facility)
+    bulky = windows(window(facility, RACK, 1.0, every_seconds=60))._replace(value=b"\xff" * 50)
+    said = b'{"site": "ruh", "kind": "closing", "every_seconds": %d, "first_second": 0, "end_second": 60}'
+    state.take([bulky._replace(headers=(*bulky.headers, ("closing", said % 60)))])
+    assert state.unreadable == 0
+    second = windows(window(facility, RACK, 7.0))
+    state.take([second._replace(headers=(*second.headers, ("closing", said % 1)))])
+    assert row(state, RACK)["power_watts"] == 7.0
+
+
+def test_of_the_canary_the_newest_firing_is_kept_and_nothing_is_shown(facility: Registry) -> None:
+    state = LiveState(facility)
+    times = [NOW - timedelta(seconds=secs) for secs in (300, 1, 600)]
+    told = [alert("firing", at, site=canary.SITE)._replace(appended=microseconds(at) + 40_000) for at in times]
+    state.take([*told, alert("resolved", NOW, site=canary.SITE)])
+    assert state.canary is not None
+    assert (state.canary.alert.at, state.canary.appended) == (times[1], times[1] + timedelta(milliseconds=40))
+    assert state.alerts() == state.open_alerts() == []
 
 
 @given(order=st.permutations(range(4)))

@@ -7,12 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from broker.consumer import follow, read_to_end
 from schemas import arrow
-from schemas.alert import Alert, decode_alert
+from schemas.alert import Alert, decode_alert, moment
 from schemas.errors import RejectedRecordError
 from schemas.message import Message
 from schemas.registry import Registry
@@ -51,15 +53,24 @@ _SUBJECT = ("subject_kind", "subject")
 _OPEN = ("pending", "firing", "stale", "keeping", "continued")
 
 
+class Heard(NamedTuple):
+    """Hold an alert with the time at which Kafka took it."""
+
+    alert: Alert
+    appended: datetime
+
+
 class LiveState:
     """Hold the newest second of every subject and the last transition of every alert.
 
-    Pure: fed by `take`, asked with a time; what it cannot read it counts in `unreadable` and passes over.
+    Pure: fed by `take`, asked with a time; what it cannot read it counts in `unreadable` and passes over. Of the
+    canary (schemas.canary) it keeps the newest firing with its append time in `canary`, and shows nothing.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.unreadable = 0
+        self.canary: Heard | None = None
         self._windows = WINDOW.empty()
         self._alerts: dict[str, Alert] = {}
 
@@ -69,7 +80,7 @@ class LiveState:
         for message in messages:
             if message.topic == ALERTS:
                 self._take_alert(message)
-            elif message.topic == WINDOWS:
+            elif message.topic == WINDOWS and _may_hold_seconds(message):
                 windows.append(message)
         if windows:
             self._take_windows(windows)
@@ -112,9 +123,17 @@ class LiveState:
         except RejectedRecordError:
             self.unreadable += 1
             return
+        if alert.is_canary:
+            self._take_canary(alert, message.appended)
+            return
         known = self._alerts.get(alert.id)
         if known is None or known.at <= alert.at:
             self._alerts[alert.id] = alert
+
+    def _take_canary(self, alert: Alert, appended: int) -> None:
+        is_newer = self.canary is None or alert.at > self.canary.alert.at
+        if alert.transition == "firing" and is_newer:
+            self.canary = Heard(alert, moment(appended))
 
     def _take_windows(self, messages: list[Message]) -> None:
         decoded = arrow.decode(WINDOW, messages)
@@ -139,6 +158,19 @@ class LiveState:
             limit_watts="watts",
             _order=pl.col("kind").replace_strict(order, return_dtype=pl.Int8),
         ).sort("_order", "path")
+
+
+def _may_hold_seconds(message: Message) -> bool:
+    """Tell whether a message of windows is worth decoding: minutes are bulky and not shown."""
+    try:
+        closing = msgspec.json.decode(message.header("closing") or b"{}", type=_Closing)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+    return closing.every_seconds == 1
+
+
+class _Closing(msgspec.Struct):
+    every_seconds: int = 1
 
 
 async def state_now(bootstrap: str, registry: Registry, now: datetime) -> LiveState:
