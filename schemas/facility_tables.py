@@ -261,7 +261,7 @@ class Meter(Table):
     measures: Path
     """What it measures; of a kind that fits its level."""
     level: Level
-    """Where it sits: utility and generator measure a site, cooling a site or hall, the others what they are called."""
+    """Where it sits: utility measures one or its site, generator a site, cooling a site or hall, others their kind."""
     interval_seconds: Interval = 1.0
     """How often it reports; a reading is held for three of these."""
     side: Side | None = None

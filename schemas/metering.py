@@ -1,4 +1,4 @@
-"""Metering: which meters add up to the power of a rack, a node, a feed, a panel, a UPS group, a site.
+"""Metering: which meters add up to the power of a rack, a node, a feed, panel, UPS group or utility, a site.
 
 Levels never mix in one sum (schemas.md 4). Pure functions of the registry's frames.
 """
@@ -17,6 +17,7 @@ SUMS: Schema = {"subject_kind": pl.Int8, "subject": pl.Int32, "meter": pl.Int32,
 
 _OWN_LEVEL: dict[SubjectKind, MeterLevel] = {
     SubjectKind.SITE: MeterLevel.UTILITY,
+    SubjectKind.UTILITY: MeterLevel.UTILITY,
     SubjectKind.UPS_GROUP: MeterLevel.UPS,
     SubjectKind.PANEL: MeterLevel.PANEL,
     SubjectKind.FEED: MeterLevel.FEED,
@@ -35,8 +36,10 @@ def sums(meters: pl.DataFrame, nodes: pl.DataFrame, feed_racks: pl.DataFrame, po
     groups = _or_else(
         own[SubjectKind.UPS_GROUP], _below(feed_tree, below_groups, SubjectKind.UPS_GROUP), SubjectKind.UPS_GROUP
     )
+    utilities = _utilities(feed_tree, own, pl.concat([below_groups, groups]))
+    sites = _or_else(own[SubjectKind.SITE], _sites(power, own[SubjectKind.UTILITY]), SubjectKind.SITE)
     racks = _racks(meters, own[SubjectKind.NODE], nodes)
-    return pl.concat([racks, own[SubjectKind.NODE], feeds, panels, groups, own[SubjectKind.SITE]])
+    return pl.concat([racks, own[SubjectKind.NODE], feeds, panels, groups, utilities, sites])
 
 
 def _own(meters: pl.DataFrame, kind: SubjectKind, level: MeterLevel) -> pl.DataFrame:
@@ -51,6 +54,23 @@ def _racks(meters: pl.DataFrame, node_sums: pl.DataFrame, nodes: pl.DataFrame) -
     whole = by_node.filter(pl.col("meter").is_not_null().all().over("rack")).select(subject="rack", meter="meter")
     from_nodes = _as_sums(whole, SubjectKind.RACK, DERIVED)
     return _or_else(_or_else(inputs, shelves, SubjectKind.RACK), from_nodes, SubjectKind.RACK)
+
+
+def _utilities(power: pl.DataFrame, own: dict[SubjectKind, pl.DataFrame], below: pl.DataFrame) -> pl.DataFrame:
+    """Return the meters of each utility: its own, else those of a site that has no other, else those below it."""
+    only = power.filter(pl.col("kind") == SubjectKind.UTILITY).filter(pl.len().over("site") == 1)
+    of_sites = only.select("site", utility="id").join(own[SubjectKind.SITE], left_on="site", right_on="subject")
+    single = _as_sums(of_sites.select("meter", subject="utility"), SubjectKind.UTILITY, MEASURED)
+    measured = _or_else(own[SubjectKind.UTILITY], single, SubjectKind.UTILITY)
+    return _or_else(measured, _below(power, below, SubjectKind.UTILITY), SubjectKind.UTILITY)
+
+
+def _sites(power: pl.DataFrame, utilities: pl.DataFrame) -> pl.DataFrame:
+    """Return the meters of every site all of whose utilities have one of their own."""
+    intakes = power.filter(pl.col("kind") == SubjectKind.UTILITY).select("site", utility="id")
+    on = intakes.join(utilities.select("meter", utility="subject"), on="utility", how="left")
+    whole = on.filter(pl.col("meter").is_not_null().all().over("site"))
+    return _as_sums(whole.select("meter", subject="site"), SubjectKind.SITE, MEASURED)
 
 
 def _on_feeds(meters: pl.DataFrame, feed_racks: pl.DataFrame) -> pl.DataFrame:

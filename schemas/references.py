@@ -14,7 +14,7 @@ from schemas.paths import CANARY_SITE, PathIndex, parent_of, site_of
 from schemas.subject import MeterLevel, SubjectKind
 
 MEASURED_BY: dict[MeterLevel, tuple[SubjectKind, ...]] = {
-    MeterLevel.UTILITY: (SubjectKind.SITE,),
+    MeterLevel.UTILITY: (SubjectKind.SITE, SubjectKind.UTILITY),
     MeterLevel.GENERATOR: (SubjectKind.SITE,),
     MeterLevel.UPS: (SubjectKind.UPS_GROUP,),
     MeterLevel.PANEL: (SubjectKind.PANEL,),

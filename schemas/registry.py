@@ -194,10 +194,11 @@ class Registry:
 
     @cached_property
     def sums(self) -> pl.DataFrame:
-        """Return SUMS: the meters whose sum is a subject's power (rack, node, feed, panel, ups_group, site).
+        """Return SUMS: the meters whose sum is a subject's power (rack, node, feed, panel, ups_group, utility, site).
 
         `basis` 1 = its own meters, 2 = derived: a feed from the rack inputs on it, a panel from its feeds, a
-        UPS group from its panels, a rack from its nodes. A rack has its rack inputs, else its shelves, else its
+        UPS group from its panels, a utility from what it feeds, a rack from its nodes. A site is what its own
+        utility meters say, else those of all its utilities. A rack has its rack inputs, else its shelves, else its
         nodes' meters if every node has one. A subject without rows is not metered, or not wholly.
         """
         return metering.sums(self.meters, self.nodes.select("node", "rack"), self.feed_racks, self.power)

@@ -23,13 +23,19 @@ WINDOW = Record(
         Column("subject_kind", pa.int8(), "SubjectKind", null=None, low=1, high=12),
         Column("subject", pa.int32(), "registry id within its kind; a job's number", null=None),
         Column("power_watts", pa.float64(), "mean over the window of what reported", "W", null="nothing reported"),
-        Column("power_low_watts", pa.float64(), "lower bound: the silent at 0", "W", null="nothing known"),
+        Column(
+            "power_low_watts",
+            pa.float64(),
+            "lower bound: the silent at 0, or at what the meter above proves",
+            "W",
+            null="nothing known",
+        ),
         Column(
             "power_high_watts",
             pa.float64(),
-            "upper bound: the silent at nameplate",
+            "upper bound: the silent at nameplate, or at what the meter above leaves them",
             "W",
-            null="a silent part has no nameplate",
+            null="nobody knows what a silent part may draw",
         ),
         Column("power_max_watts", pa.float64(), "largest reading in the window", "W", null="nothing reported"),
         Column("power_basis", pa.int8(), "1 = measured, 2 = derived from parts, 3 = estimate", null="no power"),
@@ -50,7 +56,9 @@ WINDOW = Record(
         Column("version_admission", pa.int16(), "version of the admission rules", null=None),
         Column("version_facility", pa.int32(), "version of the facility; JOB: offset + 1 of its record", null=None),
         Column("version_generation", pa.int32(), "0 = live, higher = recomputed from the lake", null=None),
-        Column("version_readings", pa.int64(), "number of readings in the window", null=None),
+        Column(
+            "version_readings", pa.int64(), "number of readings that the window and its bounds depend on", null=None
+        ),
         Column("version_digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a reading, as signed", null=None),
     ),
 )

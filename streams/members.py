@@ -7,6 +7,7 @@ else of its GPUs with the modelled rest where the registry gives one, which is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,9 @@ import polars as pl
 
 from schemas.metering import DERIVED
 from schemas.subject import SubjectKind
+from streams.above import Above, above
 from streams.condition import Bools, Codes, Ints
+from streams.lists import Lists
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
@@ -26,19 +29,37 @@ UNKNOWN_POWER = -1
 """Nameplate of a source of which the registry gives none."""
 
 
-class Lists(NamedTuple):
-    """Hold one list of indices a subject: `of[first[i] : first[i] + count[i]]`; `some` are the subjects with any."""
+class Counted(NamedTuple):
+    """Say which sources a subject's version counts: all that its power, its bounds and its GPU columns depend on.
 
-    of: Ints
-    some: Ints
-    first: Ints
+    Subjects behind the same meters share a circle (`circle`, −1 without one): those meters and all that
+    they carry, by circle in `circles`. `own` lists, by subject, its sources outside of its circle.
+    """
 
-    @classmethod
-    def grouped(cls, subject: Ints, member: Ints) -> Lists:
-        """Return the lists of pairs (subject, member)."""
-        order = np.lexsort((member, subject))
-        some, first = np.unique(subject[order], return_index=True)
-        return cls(member[order], some, first)
+    circle: Ints
+    circles: Lists
+    own: Lists
+
+    def sum(self, dense: Ints) -> Ints:
+        """Return, as [second, subject], the sum of what is not missing of all sources counted."""
+        count = int(self.circles.some[-1]) + 1 if len(self.circles.some) else 0
+        of_circles = np.zeros((len(dense), count + 1), dtype=np.int64)  # the last is that of no circle
+        of_circles[:, :count] = self.circles.total(dense, count)
+        total: Ints = self.own.total(dense, len(self.circle)) + of_circles[:, self.circle]
+        return total
+
+
+class Behind(NamedTuple):
+    """Hold the pairs of a subject and a group of meters above that carry sources of its power.
+
+    `pairs` lists the subject's sources in the group by number of the pair, `of_subject` the pairs by subject,
+    `group` the group of each pair, `alone` the sources of a subject that have no meter above.
+    """
+
+    pairs: Lists
+    of_subject: Lists
+    group: Ints
+    alone: Lists
 
 
 @dataclass(frozen=True)
@@ -48,8 +69,8 @@ class Members:
     `subjects`: frame subject_kind i8, subject i32, site i32, basis i8, facility i32 (its site's version).
     `sources`: frame kind i8 (METER or RACK), id i32, nameplate_milliwatts i64 (UNKNOWN_POWER where not
     known), rest_milliwatts i64, parts i32. `owners` lists the sources that share the nameplate of what they
-    measure, as the two sides of a rack do. `power`, `gpus` and `all` list, per subject, the sources of its
-    power, of its GPU columns, and both.
+    measure, as the two sides of a rack do. `power` and `gpus` list, per subject, the sources of its power and
+    of its GPU columns; `above` the meters above each source, `behind` those of each subject.
     """
 
     subjects: pl.DataFrame
@@ -57,7 +78,9 @@ class Members:
     owners: Lists
     power: Lists
     gpus: Lists
-    all: Lists
+    above: Above
+    behind: Behind
+    counted: Counted
 
     @property
     def basis(self) -> Codes:
@@ -73,7 +96,7 @@ class Members:
     def has_one_source(self) -> Bools:
         """Tell which subjects are one meter, so that its current is theirs."""
         counts = np.zeros(len(self.subjects), dtype=np.int64)
-        counts[self.power.some] = np.diff(np.append(self.power.first, len(self.power.of)))
+        counts[self.power.some] = self.power.counts
         is_one: Bools = counts == 1
         return is_one
 
@@ -84,11 +107,11 @@ _PAIR = ["subject_kind", "subject"]
 def members_of(registry: Registry) -> Members:
     """Return the members of every subject that has any."""
     sources = _sources(registry)
-    power = _power(registry, sources)
-    gpus = _gpus(registry, sources)
-    basis = power.group_by(_PAIR).agg(pl.col("basis").max())
+    made_of = _power(registry, sources)
+    gpus_of = _gpus(registry, sources)
+    basis = made_of.group_by(_PAIR).agg(pl.col("basis").max())
     subjects = (
-        pl.concat([power.select(_PAIR), gpus.select(_PAIR)])
+        pl.concat([made_of.select(_PAIR), gpus_of.select(_PAIR)])
         .unique()
         .join(basis, on=_PAIR, how="left")
         .join(_sites(registry), on=_PAIR, how="left")
@@ -96,23 +119,58 @@ def members_of(registry: Registry) -> Members:
         .sort("site", *_PAIR)
         .select(*_PAIR, "site", pl.col("basis").fill_null(0), pl.col("facility"))
     )
-    lists = [
-        Lists.grouped(*_indexed(frame, subjects)) for frame in (power, gpus, pl.concat([power.drop("basis"), gpus]))
-    ]
-    both = lists[2]
-    twice = np.r_[False, (both.of[1:] == both.of[:-1])] & ~np.isin(np.arange(len(both.of)), both.first)
-    whose = np.repeat(both.some, np.diff(np.append(both.first, len(both.of))))
+    power, gpus = (Lists.grouped(*_indexed(frame, subjects)) for frame in (made_of, gpus_of))
     owners = Lists.grouped(sources["owner"].cast(pl.Int64).to_numpy(), sources["source"].to_numpy())
-    return Members(subjects, sources, owners, lists[0], lists[1], Lists.grouped(whose[~twice], both.of[~twice]))
+    meters = above(registry, sources, made_of)
+    counted = _counted(len(subjects), power, gpus, meters)
+    return Members(subjects, sources, owners, power, gpus, meters, _behind(power, meters), counted)
+
+
+def _behind(power: Lists, meters: Above) -> Behind:
+    """Pair each subject with the groups that its sources are in."""
+    group, subject = meters.group[power.of], power.whose
+    has_any = group >= 0
+    width = int(meters.group.max(initial=0)) + 1
+    keys, pair = np.unique(subject[has_any] * width + group[has_any], return_inverse=True)
+    return Behind(
+        pairs=Lists.grouped(pair, power.of[has_any]),
+        of_subject=Lists.grouped(keys // width, np.arange(len(keys))),
+        group=keys % width,
+        alone=Lists.grouped(subject[~has_any], power.of[~has_any]),
+    )
+
+
+def _counted(subjects: int, power: Lists, gpus: Lists, meters: Above) -> Counted:
+    """Give subjects whose sources are in the same groups the same circle."""
+    groups: dict[int, set[int]] = {}
+    for subject, group in zip(power.whose.tolist(), meters.group[power.of].tolist(), strict=True):
+        if group >= 0:
+            groups.setdefault(subject, set()).add(group)
+    number: dict[frozenset[int], int] = {}
+    circle = np.full(subjects, -1)
+    for subject, its in groups.items():
+        circle[subject] = number.setdefault(frozenset(its), len(number))
+    members = [_sources_of(its, meters) for its in number]
+    pairs = [(n, source) for n, its in enumerate(members) for source in its]
+    circles = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    whose, source = np.append(power.whose, gpus.whose), np.append(power.of, gpus.of)
+    within = np.zeros((len(number) + 1, int(source.max(initial=0)) + 1), dtype=bool)
+    known = circles[circles[:, 1] < within.shape[1]]
+    within[known[:, 0], known[:, 1]] = True
+    is_own = ~within[circle[whose], source]
+    own = Lists.grouped(whose[is_own], source[is_own])
+    return Counted(circle, Lists.grouped(circles[:, 0], circles[:, 1]), own)
+
+
+def _sources_of(groups: Iterable[int], meters: Above) -> set[int]:
+    """Return the meters of some groups and all that they carry."""
+    both = (lists.of[np.isin(lists.whose, list(groups))] for lists in (meters.meters, meters.parts))
+    return {source for each in both for source in each.tolist()}
 
 
 def _sources(registry: Registry) -> pl.DataFrame:
-    nameplates = (
-        registry.limits.filter(pl.col("limit").is_in(["nameplate", "rated"]))
-        .sort("limit")
-        .group_by(subject_kind="kind", subject="id")
-        .agg(pl.col("watts").first())
-    )
+    # Not `rated`: a breaker carries more than that for minutes before it trips.
+    nameplates = registry.limits.filter(limit="nameplate").select("watts", subject_kind="kind", subject="id")
     meters = registry.meters.join(nameplates, on=_PAIR, how="left").select(
         kind=pl.lit(SubjectKind.METER, pl.Int8), id="meter", watts="watts", rest=pl.lit(None, pl.Float64), parts=1,
         shared=pl.struct(pl.col("subject_kind").cast(pl.Int32), "subject", pl.col("level").cast(pl.Int32)),

@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 
 from schemas.subject import SubjectKind
-from streams.condition import Bools, Ints
-from streams.members import UNKNOWN_POWER, Lists, Members
+from streams.bounds import BOUNDLESS, FRESH_MICROSECONDS, Known, extra, left_of_nameplates
+from streams.condition import Ints
+from streams.lists import MISSING, zeroed
+from streams.members import UNKNOWN_POWER, Members
+
+__all__ = ["MISSING", "SECOND", "Block", "assemble"]
 
 SECOND = 1_000_000
-MISSING = np.iinfo(np.int64).min
-"""Stands for null in the integer columns of a Block; never a value, and never summed."""
 
 
 @dataclass(frozen=True)
@@ -64,44 +66,41 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
     source without a row is silent: expected, not reporting. Rows of unknown subjects belong to no sum.
     """
     sources = _Sources(members, partials)
-    power, gpus, every = members.power, members.gpus, members.all
-    shape = (len(sources.seconds), len(members.subjects))
-    watts, expected = sources.power, sources.expected
-    low = _sum(power, watts, shape)
-    silent = _silent(members, sources, shape)
-    current = _sum(power, sources.column("current_square_microseconds"), shape)
+    power, gpus, counted = members.power, members.gpus, members.counted
+    width = len(members.subjects)
+    watts = power.sum(sources.power, width)
+    low, high = _bounds(members, sources, watts)
+    current = power.sum(sources.column("current_square_microseconds"), width)
     current[:, ~members.has_one_source] = MISSING
     return Block(
         seconds=sources.seconds,
-        power=low,
-        low=np.where(low == MISSING, np.where(silent == MISSING, MISSING, 0), low),
-        high=np.where(silent == MISSING, MISSING, np.where(low == MISSING, 0, low) + silent),
-        peak=_sum(power, sources.peak, shape),
+        power=watts,
+        low=low,
+        high=high,
+        peak=power.sum(sources.peak, width),
         current_square=current,
-        energy=_sum(power, sources.column("energy_millijoules"), shape),
-        energy_method=_max(power, sources.column("energy_method"), shape),
-        utilization_sum=_sum(gpus, sources.column("utilization_sum_e4"), shape),
-        utilization_count=_zeroed(_sum(gpus, sources.column("utilization_count"), shape)),
-        temperature=_max(gpus, sources.column("temperature_max_decicelsius"), shape),
-        expected=_zeroed(_sum(power, expected, shape)),
-        reporting=_zeroed(_sum(power, sources.column("reporting"), shape)),
-        oldest_age=_max(power, sources.column("oldest_age_microseconds"), shape),
-        readings=_zeroed(_sum(every, sources.column("readings"), shape)),
-        digest=_zeroed(_sum(every, sources.column("digest"), shape)),
+        energy=power.sum(sources.column("energy_millijoules"), width),
+        energy_method=power.greatest(sources.column("energy_method"), width),
+        utilization_sum=gpus.sum(sources.column("utilization_sum_e4"), width),
+        utilization_count=zeroed(gpus.sum(sources.column("utilization_count"), width)),
+        temperature=gpus.greatest(sources.column("temperature_max_decicelsius"), width),
+        expected=zeroed(power.sum(sources.expected, width)),
+        reporting=zeroed(power.sum(sources.column("reporting"), width)),
+        oldest_age=power.greatest(sources.column("oldest_age_microseconds"), width),
+        readings=counted.sum(zeroed(sources.column("readings"))),
+        digest=counted.sum(zeroed(sources.column("digest"))),
     )
 
 
-def _silent(members: Members, sources: _Sources, shape: tuple[int, int]) -> Ints:
-    """Return what the silent parts of each subject may draw at most, MISSING where nobody knows.
-
-    A silent side of a rack draws at most what the other leaves of the nameplate that they share; a feed has
-    one side only, and its window may not depend on readings that its version does not count.
-    """
-    alone, power = sources.silent(np.zeros((1, 1), dtype=np.int64)), members.power
-    shared = _sum(power, sources.silent(sources.drawn_by_owner()), shape)
-    silent = np.where(members.has_all_sides, shared, _sum(power, alone, shape))
-    silent[_any(power, (alone == MISSING) & (sources.expected > 0), shape)] = MISSING
-    return silent
+def _bounds(members: Members, sources: _Sources, power: Ints) -> tuple[Ints, Ints]:
+    """Return the bounds of each subject, MISSING where nobody knows."""
+    least, most = extra(members, sources.known())
+    is_one_of_watts = np.zeros(power.shape[1], dtype=bool)
+    is_one_of_watts[members.power.some] = True
+    has_high = is_one_of_watts & (most < BOUNDLESS)
+    high = np.where(has_high, zeroed(power) + most, MISSING)
+    low = np.where(has_high | (power != MISSING) | (least > 0), zeroed(power) + least, MISSING)
+    return low, high
 
 
 class _Sources:
@@ -118,12 +117,15 @@ class _Sources:
             rows["source"].to_numpy(),
         )
         self._shape = (len(self.seconds), len(members.sources))
+        self._columns: dict[str, Ints] = {}
 
     def column(self, name: str) -> Ints:
-        """Return a column as int64 [second, source], MISSING where null or without a row."""
-        dense = np.full(self._shape, MISSING)
-        dense[self._where] = self.rows[name].cast(pl.Int64).fill_null(MISSING).to_numpy()
-        return dense
+        """Return a column as int64 [second, source], MISSING where null or without a row; not to be written to."""
+        if name not in self._columns:
+            dense = np.full(self._shape, MISSING)
+            dense[self._where] = self.rows[name].cast(pl.Int64).fill_null(MISSING).to_numpy()
+            self._columns[name] = dense
+        return self._columns[name]
 
     @property
     def _rest(self) -> Ints:
@@ -147,29 +149,26 @@ class _Sources:
         said = self.column("expected")
         return np.where(said == MISSING, self.members.sources["parts"].to_numpy().astype(np.int64), said)
 
-    def silent(self, drawn: Ints) -> Ints:
-        """Return what the silent parts of each source may draw at most where `drawn` of it is drawn by others.
-
-        0 where all report, MISSING where nobody knows.
-        """
-        said = self.column("silent_nameplate_milliwatts")
+    def known(self) -> Known:
+        """Return what the bounds of sums are made of."""
+        reporting, expected = zeroed(self.column("reporting")), self.expected
+        drawn = zeroed(self.column("power_milliwatts"))
         nameplate = self.members.sources["nameplate_milliwatts"].to_numpy()
-        left = np.maximum(nameplate - drawn, 0)
-        whole = np.where(nameplate == UNKNOWN_POWER, MISSING, left)
-        reporting, expected = self.column("reporting"), self.expected
-        all_report = (reporting != MISSING) & (reporting >= expected)
-        none_reports = (reporting == MISSING) | (reporting == 0)
-        return np.where(all_report, 0, np.where((said == MISSING) & none_reports, whole, said))
-
-    def drawn_by_owner(self) -> Ints:
-        """Return, per source, what the sources that share its nameplate are known to draw, itself included."""
-        owners, drawn = self.members.owners, np.zeros(self._shape, dtype=np.int64)
-        if not len(owners.of):
-            return drawn
-        known = _zeroed(_sum(owners, self.column("power_milliwatts"), (self._shape[0], int(owners.some[-1]) + 1)))
-        counts = np.diff(np.append(owners.first, len(owners.of)))
-        drawn[:, owners.of] = known[:, np.repeat(owners.some, counts)]
-        return drawn
+        plate = np.where(nameplate == UNKNOWN_POWER, MISSING, nameplate)
+        own_left = np.where(plate == MISSING, BOUNDLESS, np.maximum(plate - drawn, 0))
+        said = np.where(reporting > 0, self.column("silent_nameplate_milliwatts"), MISSING)
+        silent = np.where(said == MISSING, np.where(reporting > 0, BOUNDLESS, own_left), said)
+        alone = np.where(reporting >= expected, 0, silent)
+        is_metered = (self.members.sources["kind"] == SubjectKind.METER).to_numpy()
+        is_fresh = self.column("oldest_age_microseconds") <= FRESH_MICROSECONDS
+        return Known(
+            drawn=drawn,
+            alone=alone,
+            ceiling=np.where(is_metered, alone, own_left),
+            left=left_of_nameplates(self.members, plate, drawn),
+            proves=(self.column("power_milliwatts") != MISSING) & (reporting >= expected) & is_fresh,
+            is_metered=is_metered,
+        )
 
 
 def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:
@@ -186,36 +185,3 @@ def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:
     racks = rows.filter(~is_meter).group_by(*key, "subject_kind", "subject", maintain_order=True)
     joined = racks.agg(pl.col("stream").first(), *sums, *(pl.col(name).max() for name in peaks))
     return pl.concat([meters, joined.select(meters.columns)], how="vertical_relaxed")
-
-
-def _gathered(lists: Lists, dense: Ints) -> Ints:
-    return dense[:, lists.of]
-
-
-def _sum(lists: Lists, dense: Ints, shape: tuple[int, int]) -> Ints:
-    """Return the sum of what is not missing in each subject's list; MISSING where nothing is there."""
-    total = np.full(shape, MISSING)
-    if len(lists.some):
-        gathered = _gathered(lists, dense)
-        is_there = gathered != MISSING
-        sums = np.add.reduceat(np.where(is_there, gathered, 0), lists.first, axis=1)
-        total[:, lists.some] = np.where(np.logical_or.reduceat(is_there, lists.first, axis=1), sums, MISSING)
-    return total
-
-
-def _max(lists: Lists, dense: Ints, shape: tuple[int, int]) -> Ints:
-    greatest = np.full(shape, MISSING)
-    if len(lists.some):
-        greatest[:, lists.some] = np.maximum.reduceat(_gathered(lists, dense), lists.first, axis=1)
-    return greatest
-
-
-def _any(lists: Lists, is_so: Bools, shape: tuple[int, int]) -> Bools:
-    found = np.zeros(shape, dtype=bool)
-    if len(lists.some):
-        found[:, lists.some] = np.logical_or.reduceat(is_so[:, lists.of], lists.first, axis=1)
-    return found
-
-
-def _zeroed(column: Ints) -> Ints:
-    return np.where(column == MISSING, 0, column)

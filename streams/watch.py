@@ -16,7 +16,8 @@ from schemas.subject import SubjectKind
 from streams.alert_state import A_BREACH, OK, UNKNOWN, Timing
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import METRICS, Gauges, gauges_of
-from streams.members import Lists, Members, members_of
+from streams.lists import Lists
+from streams.members import Members, members_of
 
 if TYPE_CHECKING:
     from schemas.registry import Registry

@@ -122,6 +122,39 @@ LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
 LEFT JOIN raw.energy_methods e ON e.method = w.energy_method;
 """
 
+# A site is what its utility meters say; its halls are Σ racks, the IT, kept apart. Sums are of whole mW, so
+# that they are the same in any order. A bound that one site does not know nobody knows of the campus.
+CAMPUS = """
+CREATE VIEW site_power AS
+WITH it AS (
+    SELECT site, window_start, every_seconds, sum(round(power_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS it_power_watts
+    FROM windows WHERE subject_kind = 'hall' GROUP BY ALL
+)
+SELECT w.window_start, w.every_seconds, w.site, w.power_watts, w.power_low_watts, w.power_high_watts, w.power_basis,
+       it.it_power_watts,
+       w.power_watts / nullif(it.it_power_watts, 0) AS facility_to_it_power_ratio,
+       w.energy_joules, w.expected, w.reporting, w.oldest_age_seconds
+FROM windows w
+LEFT JOIN it ON it.site = w.site AND it.window_start = w.window_start AND it.every_seconds = w.every_seconds
+WHERE w.subject_kind = 'site';
+
+CREATE VIEW campus AS
+SELECT window_start, every_seconds,
+       count(*) AS sites, count(power_watts) AS sites_reporting,
+       sum(round(power_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS power_watts,
+       sum(round(power_low_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS power_low_watts,
+       CASE WHEN count(power_high_watts) = count(*)
+            THEN sum(round(power_high_watts * 1000)::BIGINT) / 1000.0::DOUBLE END AS power_high_watts,
+       sum(round(it_power_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS it_power_watts,
+       -- Of the sites that say both.
+       sum(power_watts) FILTER (it_power_watts > 0)
+           / nullif(sum(it_power_watts) FILTER (power_watts IS NOT NULL), 0) AS facility_to_it_power_ratio,
+       sum(round(energy_joules * 1000)::BIGINT) / 1000.0::DOUBLE AS energy_joules,
+       sum(expected)::BIGINT AS expected, sum(reporting)::BIGINT AS reporting,
+       max(oldest_age_seconds) AS oldest_age_seconds
+FROM site_power GROUP BY window_start, every_seconds;
+"""
+
 JOBS = """
 CREATE VIEW job_records AS SELECT * FROM raw.jobs;
 CREATE VIEW jobs AS
@@ -193,5 +226,5 @@ FROM raw.rejected
 QUALIFY row_number() OVER (PARTITION BY topic, partition, "offset", row ORDER BY _offset, _row) = 1;
 """
 
-VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
+VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, CAMPUS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
 """Every view, in an order in which each finds those that it reads."""

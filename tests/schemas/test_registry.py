@@ -159,6 +159,29 @@ def test_a_rack_input_of_side_a_hangs_on_feed_a() -> None:
     assert len(hanging) == 4
 
 
+def test_a_utility_has_its_own_meter_and_a_site_is_the_sum_of_all_its_utilities() -> None:
+    grids = [{"id": f"ruh/grid-{side}"} for side in "ab"]
+    panels = [
+        {
+            "id": f"ruh/panel-{side}",
+            "fed_by": f"ruh/grid-{side}",
+            "metered": True,
+            "rated_amps": 9.0,
+            "voltage_volts": 400,
+        }
+        for side in "ab"
+    ]
+    both = [{"id": f"ruh/grid-{side}/m", "measures": f"ruh/grid-{side}", "level": "utility"} for side in "ab"]
+    for meters, of_a, of_site in (
+        (both, ("ruh/grid-a/m", 1), {("ruh/grid-a/m", 1), ("ruh/grid-b/m", 1)}),
+        (both[1:], ("ruh/panel-a/m", 2), set()),
+    ):
+        rows = {"r01": {"type": "box", "first": 1, "last": 1}}
+        registry = assign(facility(site(rows), utilities=grids, panels=panels, meters=meters))
+        assert sums_of(registry, SubjectKind.UTILITY, "ruh/grid-a") == {of_a}
+        assert sums_of(registry, SubjectKind.SITE, "ruh") == of_site
+
+
 def sums_of(registry: Registry, kind: SubjectKind, path: str) -> set[tuple[str, int]]:
     """Return (path of the meter, basis) of a subject's sum."""
     subject = registry.id_of(kind, path)
@@ -174,6 +197,7 @@ def test_sums_take_a_meter_of_ones_own_before_those_below_and_never_both() -> No
     assert sums_of(registry, SubjectKind.PANEL, "ruh/panel-b") == {("ruh/feed-b/m", 2)}
     assert sums_of(registry, SubjectKind.UPS_GROUP, "ruh/ups") == a | {("ruh/feed-b/m", 2)}
     assert sums_of(registry, SubjectKind.SITE, "ruh") == {("ruh/grid-meter", 1)}
+    assert sums_of(registry, SubjectKind.UTILITY, "ruh/grid") == {("ruh/grid-meter", 1)}
     assert sums_of(registry, SubjectKind.RACK, "ruh/h1/r01/k01") == {
         ("ruh/h1/r01/k01/a", 1),
         ("ruh/h1/r01/k01/b", 1),

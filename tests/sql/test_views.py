@@ -12,9 +12,12 @@ import pytest
 
 from schemas import canary
 from schemas.errors import ConfigurationError
+from schemas.registry import Registry, assign
+from schemas.subject import SubjectKind
 from sinks.lake.tables import BY_NAME
 from sinks.sql.connection import connect
 from sinks.sql.snapshot import Span
+from tests.schemas.small_facility import facility, site
 
 AT = datetime(2026, 3, 1, 12, 0, 0)
 SECOND = timedelta(seconds=1)
@@ -40,7 +43,18 @@ def meter_row(meter: int, at: datetime, watts: float, **columns: object) -> dict
 
 def test_views_of_an_empty_lake_have_their_columns_and_no_rows(tmp_path: Path) -> None:
     connection = connect(tmp_path)
-    for view in ("power", "gpu", "jobs", "windows", "alerts", "rejected", "episodes", "job_energy"):
+    for view in (
+        "power",
+        "gpu",
+        "jobs",
+        "windows",
+        "alerts",
+        "rejected",
+        "episodes",
+        "job_energy",
+        "site_power",
+        "campus",
+    ):
         answer = connection.execute(f"SELECT * FROM {view}")
         assert answer.description
         assert answer.fetchall() == []
@@ -72,6 +86,33 @@ def window(**columns: object) -> dict[str, object]:
     versions = {"version_admission": 1, "version_facility": 1, "version_generation": 0}
     counted = {"expected": 2, "reporting": 2, "version_readings": 2, "version_digest": 5}
     return {"window_start": AT, "every_seconds": 1, "subject_kind": 4, "subject": 1, **versions, **counted, **columns}
+
+
+def two_sites(lake: Path) -> Registry:
+    """Publish a facility of two sites, each of one rack in one hall, into a lake."""
+    racks = {"r01": {"type": "box", "first": 1, "last": 1}}
+    registry = assign(facility(site(racks, "dmm"), site(racks, "ruh")))
+    documents = [{"site": path, "version": 1, "document": value.decode()} for path, value in registry.to_json().items()]
+    append(lake, "facility", *documents)
+    return registry
+
+
+def test_the_campus_is_the_sum_of_its_sites_and_it_is_kept_apart(tmp_path: Path) -> None:
+    registry = two_sites(tmp_path)
+    said = {"dmm": (700.0, 650.0, None), "ruh": (500.5, 400.25, 510.0)}
+    rows = []
+    for name, (power, it, high) in said.items():
+        hall = registry.id_of(SubjectKind.HALL, f"{name}/h1")
+        of_site = {"subject_kind": 1, "subject": registry.id_of(SubjectKind.SITE, name), "power_low_watts": power}
+        rows += [window(power_watts=power, power_high_watts=high, **of_site)]
+        rows += [window(power_watts=it, subject_kind=2, subject=hall)]
+    append(tmp_path, "windows_1s", *rows)
+    connection = connect(tmp_path)
+    columns = "sites, power_watts, power_low_watts, power_high_watts, it_power_watts, facility_to_it_power_ratio"
+    seen = connection.execute(f"SELECT {columns} FROM campus").fetchall()
+    assert seen == [(2, 1200.5, 1200.5, None, 1050.25, 1200.5 / 1050.25)]
+    ratios = connection.execute("SELECT site, facility_to_it_power_ratio FROM site_power ORDER BY site").fetchall()
+    assert ratios == [("dmm", 700.0 / 650.0), ("ruh", 500.5 / 400.25)]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])

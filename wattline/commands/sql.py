@@ -36,8 +36,8 @@ def command(  # noqa: PLR0917
 ) -> None:
     """Ask the lake: QUERY is one SELECT in DuckDB's SQL, or - to read it from stdin.
 
-    Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, alerts, episodes, rejected;
-    sites, racks, feeds, meters, limits. Times are UTC.
+    Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, site_power, campus, alerts, episodes,
+    rejected; sites, racks, feeds, meters, limits. Times are UTC.
     """
     if form in BINARY and output is None and sys.stdout.isatty():
         raise click.UsageError(f"--format {form} is not for a terminal: add --output FILE or redirect stdout.")
