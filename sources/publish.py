@@ -72,7 +72,7 @@ class Publisher:
 
         **Frame** in: the columns of `schemas.meter.METER`; columns that are missing travel as null.
         `group` names the collector whose readings these are and becomes the key of them all;
-        without it the registry's site/hall/row of each meter is its group.
+        without it `meter_groups` names the group of each meter.
         """
         keys = self._groups(frame) if group is None else pl.repeat(group, len(frame), dtype=pl.String, eager=True)
         return await self._native("telemetry.power.v1", METER, _wire(METER, frame), keys, str)
@@ -132,7 +132,7 @@ class Publisher:
 
     def _groups(self, frame: pl.DataFrame) -> pl.Series:
         grouped = frame.select("meter").join(self._meter_groups, on="meter", how="left", maintain_order="left")
-        return grouped["_group"].fill_null(UNREGISTERED)
+        return grouped["group"].fill_null(UNREGISTERED)
 
     def _rack_key(self, rack: object) -> str:
         path = self._registry.path_of(SubjectKind.RACK, int(str(rack))) if self._registry is not None else None
@@ -140,10 +140,22 @@ class Publisher:
 
     @cached_property
     def _meter_groups(self) -> pl.DataFrame:
-        if self._registry is None:
-            return pl.DataFrame(schema={"meter": pl.Int32, "_group": pl.String})
-        place = pl.col("path").str.extract(r"^([^/]+(?:/[^/]+){0,2})/").fill_null(pl.col("path"))
-        return self._registry.meters.select("meter", _group=place)
+        return meter_groups(self._registry) if self._registry is not None else pl.DataFrame(schema=_METER_GROUPS)
+
+
+_METER_GROUPS = {"meter": pl.Int32, "group": pl.String}
+
+
+def meter_groups(registry: Registry) -> pl.DataFrame:
+    """Return frame (meter, group), who is sent together: racks of a row, switchgear of a hall, the rest of a site.
+
+    Every message costs the streams 60 to 170 µs, whatever is in it: a feed of its own would be a message of its own.
+    """
+    of_row, of_hall = (rf"^([^/]+(?:/[^/]+){{0,{depth}}})/" for depth in (2, 1))
+    path = pl.col("path")
+    of_rack = pl.col("subject_kind").is_in([SubjectKind.RACK, SubjectKind.NODE])
+    place = pl.when(of_rack).then(path.str.extract(of_row)).otherwise(path.str.extract(of_hall))
+    return registry.meters.select("meter", group=place.fill_null(path))
 
 
 def _wire(record: Record, frame: pl.DataFrame) -> pl.DataFrame:
