@@ -14,6 +14,7 @@ import polars as pl
 from schemas.alert import Alert
 from schemas.partial import OPEN_END, Envelope
 from streams.closings import Stream
+from streams.ramps import Ramp
 from streams.reading_rules import IdleNote, ReadingRules
 from streams.running_jobs import RunningJobs
 from streams.sum_rules import Output, SiteWindows, SumRules
@@ -59,6 +60,10 @@ class Evaluator:
         told = self.readings.pass_idle()
         closed = self.sums.close()
         return Output(told + closed.alerts, closed.windows)
+
+    def ramps(self, second: int) -> dict[int, Ramp]:
+        """Return, by 1, 5 and 30 s, how the power of each subject changed up to a closed second (streams.ramps)."""
+        return self.sums.ramps(second)
 
     def lose(self, topic: str, partition: int, offset: int) -> None:
         """Go on at `offset` of a log that no longer holds what was to be read next; what it said is lost."""

@@ -7,7 +7,7 @@ changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -21,9 +21,10 @@ from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
 from streams.members import Members
 from streams.minutes import MINUTE, minutes_of, windows_of
+from streams.ramps import Ramp, RecentPower
 from streams.reading_state import LONG_AGO
 from streams.running_jobs import RunningJobs
-from streams.sums import MISSING, SECOND, Block, assemble
+from streams.sums import MISSING, SECOND, Block, Sources, subjects_of
 from streams.telling import Facts, alerts_of, no_facts
 from streams.watch import Watch
 
@@ -71,6 +72,7 @@ class SumRules:
         self.told_through = NOTHING
         self._jobs = jobs
         self._blocks: dict[int, Block] = {}
+        self._recent = RecentPower(watch.members)
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
@@ -99,10 +101,24 @@ class SumRules:
         """Go on at `offset` of the log of partials; what it said before is lost."""
         self.closings = self.closings.going_on_at(offset)
 
+    def ramps(self, second: int) -> dict[int, Ramp]:
+        """Return how the power of each subject changed in the 1, 5 and 30 s up to a closed second (streams.ramps)."""
+        return self._recent.ramps(second)
+
+    def _assembled(self, rows: pl.DataFrame) -> Iterator[Block]:
+        """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
+        members = self.watch.members
+        if self._recent.members is not members:
+            self._recent = RecentPower(members)
+        for part in _stretches(rows, max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))):
+            sources = Sources(members, part)
+            self._recent.keep(sources.seconds, sources.whole_power)
+            yield subjects_of(sources)
+
     def _closed(self, closed: Closed) -> tuple[list[Alert], list[SiteWindows]]:
         alerts: list[Alert] = []
         windows: list[SiteWindows] = []
-        for block in _blocks(self.watch.members, closed.rows):
+        for block in self._assembled(closed.rows):
             new = block.at(slice(int(np.searchsorted(block.seconds, self.told_through)), None))
             alerts += self._judge(new)
             self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
@@ -142,7 +158,7 @@ class SumRules:
     def _revised(self, rows: pl.DataFrame) -> list[SiteWindows]:
         windows: list[SiteWindows] = []
         minutes: set[int] = set()
-        for block in _blocks(self.watch.members, rows):
+        for block in self._assembled(rows):
             self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
             minutes |= {int(second) // MINUTE * MINUTE for second in block.seconds}
             windows += self._windows(block, "revision", 1, ())
@@ -194,14 +210,12 @@ class SumRules:
             del self._blocks[second]
 
 
-def _blocks(members: Members, rows: pl.DataFrame) -> Iterable[Block]:
-    """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
+def _stretches(rows: pl.DataFrame, seconds: int) -> Iterator[pl.DataFrame]:
+    """Cut rows, ordered by second, into stretches of so many whole seconds."""
     second = rows["second"].cast(pl.Int64).to_numpy()
     starts = np.flatnonzero(np.append(True, second[1:] != second[:-1])[: len(second)])
-    size = max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))
-    bounds = np.append(starts[::size], len(second)).tolist()
-    for begin, end in pairwise(bounds):
-        yield assemble(members, rows[begin:end])
+    for begin, end in pairwise(np.append(starts[::seconds], len(second)).tolist()):
+        yield rows[begin:end]
 
 
 def _no_block(members: Members) -> Block:

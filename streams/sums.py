@@ -17,7 +17,7 @@ from streams.condition import Ints
 from streams.lists import MISSING, zeroed
 from streams.members import UNKNOWN_POWER, Members
 
-__all__ = ["MISSING", "SECOND", "Block", "assemble"]
+__all__ = ["MISSING", "SECOND", "Block", "Sources", "assemble", "subjects_of"]
 
 SECOND = 1_000_000
 
@@ -65,7 +65,12 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
     One row a (stream, second, subject_kind, subject) is expected, the newest where there were several. A
     source without a row is silent: expected, not reporting. Rows of unknown subjects belong to no sum.
     """
-    sources = _Sources(members, partials)
+    return subjects_of(Sources(members, partials))
+
+
+def subjects_of(sources: Sources) -> Block:
+    """Return the seconds of every subject made of what the sources said (see `assemble`)."""
+    members = sources.members
     power, gpus, counted = members.power, members.gpus, members.counted
     width = len(members.subjects)
     watts = power.sum(sources.power, width)
@@ -92,7 +97,7 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
     )
 
 
-def _bounds(members: Members, sources: _Sources, power: Ints) -> tuple[Ints, Ints]:
+def _bounds(members: Members, sources: Sources, power: Ints) -> tuple[Ints, Ints]:
     """Return the bounds of each subject, MISSING where nobody knows."""
     least, most = extra(members, sources.known())
     is_one_of_watts = np.zeros(power.shape[1], dtype=bool)
@@ -103,8 +108,8 @@ def _bounds(members: Members, sources: _Sources, power: Ints) -> tuple[Ints, Int
     return low, high
 
 
-class _Sources:
-    """Scatter partial rows into dense arrays [second, source]."""
+class Sources:
+    """Scatter rows of partials, as `assemble` wants them, into dense arrays [second, source]."""
 
     def __init__(self, members: Members, partials: pl.DataFrame) -> None:
         known = members.sources.select("source", subject_kind="kind", subject="id")
@@ -136,6 +141,12 @@ class _Sources:
         """Return power with the modelled rest of racks that are the sum of their GPUs."""
         watts = self.column("power_milliwatts")
         return np.where(watts == MISSING, MISSING, watts + self._rest)
+
+    @property
+    def whole_power(self) -> Ints:
+        """Return the power of the sources all of whose parts report, MISSING of the others."""
+        reporting = zeroed(self.column("reporting"))
+        return np.where(reporting >= self.expected, self.column("power_milliwatts"), MISSING)
 
     @property
     def peak(self) -> Ints:
