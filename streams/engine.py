@@ -34,9 +34,11 @@ from schemas.message import Message
 from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
 from streams.health import Standing
-from streams.reading import Jump, Partition, Progress, Reading
+from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
+from streams.topic_watch import TopicWatch, marked, topics_of, unmarked
+from streams.watchdog import Watchdog
 
 __all__ = ["EVALUATE", "ROLL_UP", "Engine", "Shape", "Stage", "run"]
 
@@ -47,6 +49,7 @@ COMMIT_EVERY_SECS = 1.0
 SAY_AGAIN_SECS = 10.0
 WATCH_EVERY_SECS = 20.0
 STUCK_AFTER_SECS = 60.0
+SETTLED_AFTER_SECS = 2.0
 PENDING_MESSAGES = 20_000
 PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
@@ -85,12 +88,17 @@ class Engine:
         self._commits: dict[Partition, Place] = {}
         self._committed: dict[Partition, Place] = {}
         self._committed_at = 0.0
+        self.topic_ids: dict[str, str] = {}
+        self._heard = Heard()
 
     def at_log_end(self) -> set[Partition]:
-        """Return the assigned partitions of which everything was fetched and drained."""
-        if self.reading.pending:
-            return set()
-        return {at for at in self.reading.assigned if self._thread.at_log_end(at)}
+        """Return the assigned partitions of which everything was fetched and drained.
+
+        Of one that the broker was not heard of for a while nothing is known, nor for a moment after it is back.
+        """
+        heard = {at for at in self.reading.assigned if self._thread.is_fresh(at)}
+        settled = self._heard.for_secs(heard, SETTLED_AFTER_SECS)
+        return set() if self.reading.pending else {at for at in settled if self._thread.at_log_end(at)}
 
     @property
     def _thread(self) -> FetchThread:
@@ -112,7 +120,12 @@ class Engine:
             os.close(descriptor)
 
     async def _open(self) -> None:
-        await _until_available(self.bootstrap, self.stage.topics)
+        Watchdog(f"{self.shape.app}-{self.slot}", _say).start()
+        await _until_available(self.bootstrap, (*self.stage.topics, *self.stage.writes))
+        self._topics = await topics_of(self.bootstrap, self.stage.topics)
+        if missing := set(self.stage.topics) - self._topics.keys():
+            raise UnavailableError(f"topic {', '.join(sorted(missing))} was deleted just now; looking again")
+        self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
         await self.stage.open(self)
 
     async def ingest(self, stream: faust.StreamT) -> None:
@@ -137,8 +150,9 @@ class Engine:
         try:
             self._require_agents()
             self.health.start()
+            self._watching = [asyncio.ensure_future(self._watch_topics())]
             await self._require_assignment()
-            self._watching = asyncio.ensure_future(self._watch())
+            self._watching.append(asyncio.ensure_future(self._watch()))
             while True:
                 await self._drain()
                 await self._pause()
@@ -194,7 +208,8 @@ class Engine:
             return
         self._committed_at = now
         moved = {at: place for at, place in self._commits.items() if self._committed.get(at) != place}
-        if moved and await self.app.consumer._commit({_tp(at): place for at, place in moved.items()}):
+        noted = {_tp(at): marked(place, self.topic_ids[at[0]]) for at, place in moved.items()}
+        if moved and await self.app.consumer._commit(noted):
             self._committed |= moved
 
     async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
@@ -206,13 +221,28 @@ class Engine:
                     self._committed.pop(gone, None)
                     await self.stage.dropped(gone, None)
                 new = assigned - self.reading.assigned
-                committed = await self._thread.committed(new)
+                committed, anew = await self._committed_places(new)
                 chosen = await self.stage.assigned({at: committed.get(at) for at in new})
-                starts = {at: place.offset for at, place in committed.items()} | dict(chosen)
+                starts = anew | {at: place.offset for at, place in committed.items()} | dict(chosen)
                 self.reading.assign(assigned, starts)
                 return dict(self.reading.next)
         except BaseException as error:
             self.fail(error)
+
+    async def _committed_places(self, new: set[Partition]) -> tuple[dict[Partition, Place], dict[Partition, int]]:
+        """Return the committed places, and the starts of the logs that are not those in which they were committed."""
+        committed, anew = {}, {}
+        for at, noted in (await self._thread.committed(new)).items():
+            place, topic_id = unmarked(noted)
+            if not topic_id or topic_id == self.topic_ids.get(at[0]):
+                committed[at] = place
+                continue
+            anew[at] = (await self._thread.earliest_offsets(_tp(at)))[_tp(at)]
+            logger.error(
+                "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at %s",
+                *at, place.offset, anew[at],
+            )  # fmt: skip
+        return committed, anew
 
     def _require_agents(self) -> None:
         reading = {topic for agent in self.app.agents.values() for topic in agent.channel.topics}
@@ -248,6 +278,11 @@ class Engine:
         """Ask the broker where the logs end."""
         ends = await self._thread.highwaters(*(_tp(at) for at in partitions))
         return {(at.topic, at.partition): end for at, end in ends.items()}
+
+    async def _watch_topics(self) -> None:
+        """End the process where a topic is another one now: the next life begins it anew, and only it."""
+        watch = TopicWatch(self.bootstrap, self.shape.app, self._topics, _say)
+        self.fail(UnavailableError(await watch.until_replaced(self._thread.join_again)))
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process with one line. Nothing is flushed: what was not acknowledged is read again."""

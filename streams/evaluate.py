@@ -69,5 +69,6 @@ class Evaluator:
         """Go on at `offset` of a log that no longer holds what was to be read next; what it said is lost."""
         if topic == POWER_TOPIC:
             self.readings.next_offsets[partition] = offset
+            self.readings.notes.pop(partition, None)
         elif topic == PARTIALS_TOPIC:
             self.sums.lose(offset)

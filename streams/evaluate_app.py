@@ -56,6 +56,7 @@ class EvaluateStage:
     """Evaluate what came, send it, and every two seconds write down where it stands."""
 
     topics = (POWER_TOPIC, PARTIALS_TOPIC, JOBS_TOPIC, PROGRESS_TOPIC)
+    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC)
 
     def __init__(self, bootstrap: str, *, slot: int, clock: Clock, rules: Path | None) -> None:
         self._bootstrap = bootstrap
@@ -92,9 +93,12 @@ class EvaluateStage:
         return {at: offset for at, offset in (positions | jobs).items() if at in committed}
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
-        """End the process where another worker has a partition; go on where a log lost some of itself."""
+        """End the process where it has a partition no more; go on where a log lost some of itself."""
         if offset is None:
-            raise UnavailableError(f"{partition[0]}/{partition[1]} was given to another evaluator; starting again")
+            raise UnavailableError(
+                f"{partition[0]}/{partition[1]} is this evaluator's no more: another one took over, or the topic is "
+                f"gone; starting again"
+            )
         self._evaluator.lose(*partition, offset)
 
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
@@ -179,7 +183,7 @@ class EvaluateStage:
 
     async def _write_snapshot(self) -> Mapping[Partition, Place]:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""
-        taken = snapshot.take(self._evaluator, self._positions)
+        taken = msgspec.structs.replace(snapshot.take(self._evaluator, self._positions), topics=self._engine.topic_ids)
         await self._producer.flush()
         await (await self._producer.send(snapshot.TOPIC, taken.encode(), self._key))
         self._written_at = time.monotonic()
@@ -214,9 +218,24 @@ class EvaluateStage:
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
         restored = snapshot.restore(found, self._evaluator.sums.watch, _streams())
         self._evaluator = restored.evaluator
-        self._positions |= {topic: dict(found.positions.get(topic, {})) for topic in (JOBS_TOPIC, PROGRESS_TOPIC)}
+        positions = restored.positions | self._lost(found, restored.positions)
+        for (topic, number), offset in positions.items():
+            if topic in self._positions:
+                self._positions[topic][number] = offset
         await self._tell(Output([ended(machine, state) for machine, state in restored.orphans], []))
-        return restored.positions
+        return positions
+
+    def _lost(self, found: Snapshot, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Begin the logs anew that are not those of the snapshot; return the positions that this changes."""
+        now = self._engine.topic_ids
+        lost = [at for at in positions if found.topics.get(at[0], now.get(at[0])) != now.get(at[0])]
+        for topic, number in lost:
+            log.error(
+                "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at 0",
+                topic, number, positions[topic, number],
+            )  # fmt: skip
+            self._evaluator.lose(topic, number, 0)
+        return dict.fromkeys(lost, 0)
 
     async def _until_changed(self) -> None:
         try:

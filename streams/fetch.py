@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 import types
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from streams.reading import Partition
 from streams.stage import Place
 
 logger = logging.getLogger("wattline.streams")
+
+FRESH_SECS = 1.5
+"""A fetch of an idle partition is answered every 100 ms, and asked again when the one before is taken in."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class FetchThread(AIOKafkaConsumerThread):
     async def _commit(self, offsets: Mapping[Any, Any]) -> bool:
         mine = self.assignment()
         places = {TopicPartition(*at): _with_note(place) for at, place in offsets.items() if at in mine}
+        if not places:
+            return False
         try:
             await self._ensure_consumer().commit(places)
         except (KafkaError, IllegalStateError) as error:
@@ -67,10 +73,20 @@ class FetchThread(AIOKafkaConsumerThread):
             if place.offset >= 0
         }
 
+    def join_again(self) -> None:
+        """Ask the group to deal the partitions anew, where this member leads it."""
+        if self.thread_loop.is_running():
+            self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.request_rejoin)
+
     def at_log_end(self, partition: Partition) -> bool:
         """Tell whether all that the broker says it has of a partition was fetched."""
         state = self._state(partition)
         return state is not None and state.highwater is not None and state.position >= state.highwater
+
+    def is_fresh(self, partition: Partition) -> bool:
+        """Tell whether the broker answered a fetch of the partition a moment ago."""
+        state = self._state(partition)
+        return state is not None and state.timestamp is not None and time.time() - state.timestamp / 1000 < FRESH_SECS
 
     def log_end(self, partition: Partition) -> int | None:
         """Return the end of the log by the newest fetch; None before the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from schemas.message import Message
@@ -71,6 +71,25 @@ class Reading:
         taken, self.pending = self.pending[:end], self.pending[end:]
         self._pending_bytes = sum(len(message.value or b"") for message in self.pending)
         return taken, jump
+
+
+class Heard:
+    """Remember since when each partition is heard of without a gap."""
+
+    def __init__(self, gap_secs: float = 1.5, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gap_secs = gap_secs
+        self._clock = clock
+        self._since: dict[Partition, float] = {}
+        self._asked = clock()
+
+    def for_secs(self, heard: Collection[Partition], secs: float) -> set[Partition]:
+        """Return those of `heard` that were in it at every call for so long; a long time without a call is a gap."""
+        now = self._clock()
+        if now - self._asked > self._gap_secs:
+            self._since.clear()
+        self._asked = now
+        self._since = {at: self._since.get(at, now) for at in heard}
+        return {at for at, since in self._since.items() if now - since >= secs}
 
 
 class Progress:

@@ -38,6 +38,7 @@ class RollUpStage:
     """Decode, admit, roll up, send, and only then let go of what was read."""
 
     topics = (GPU_TOPIC, METER_TOPIC)
+    writes = (PARTIALS_TOPIC, refusals.TOPIC)
 
     def __init__(self, bootstrap: str, clock: Clock) -> None:
         self._bootstrap = bootstrap

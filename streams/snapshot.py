@@ -43,9 +43,13 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Carry positions and state; times are UTC µs. `positions` are the next offsets to read."""
+    """Carry positions and state; times are UTC µs.
+
+    `positions` are the next offsets to read, `topics` the ids of the topics in which they are offsets.
+    """
 
     version: int = VERSION
+    topics: dict[str, str] = {}
     positions: dict[str, dict[int, int]]
     kept_from: int
     told_through: int

@@ -24,6 +24,9 @@ class Stage(Protocol):
     """What one app makes of its messages. The engine calls one method at a time, never two at once."""
 
     topics: tuple[str, ...]
+    """The topics that it reads."""
+    writes: tuple[str, ...]
+    """The topics that must exist beside them before it starts."""
 
     async def open(self, engine: Engine) -> None:
         """Get ready: producers, registry, snapshot. The broker answers and all `topics` exist."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+import time
 
-from streams import engine
+from streams import engine, watchdog
 from streams.stage import Place
 
 
 class Echo:
     """Print what the engine brings, one line a call; commit all of it."""
+
+    writes = ()
 
     def __init__(self, topics):
         self.topics = tuple(topics)
@@ -56,11 +60,26 @@ class Slow(Echo):
         return await super().drain(messages)
 
 
+class Wedged(Echo):
+    """Hold the loop for ever at a message that says how: asleep, or in native code that keeps the interpreter."""
+
+    async def drain(self, messages):
+        places = await super().drain(messages)
+        for message in messages:
+            if message.value == b"sleep":
+                time.sleep(3600)  # noqa: ASYNC251
+            if message.value == b"native":
+                assert re.match(r"(a+)+$", "a" * 64 + "b")
+        return places
+
+
 if __name__ == "__main__":
     kind, bootstrap, app, slot, *topics = sys.argv[1:]
     if kind == "hasty":
         engine.ASSIGNED_WITHIN_SECS = 3.0
     if kind == "slow":
         engine.PENDING_MESSAGES = 40
-    stage = {"slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound}[kind](topics)
+    if kind == "wedged":
+        watchdog.WEDGED_AFTER_SECS = 2.0
+    stage = {"slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound, "wedged": Wedged}[kind](topics)
     engine.run(stage, engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05), bootstrap=bootstrap, slot=int(slot))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.structs import TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from broker.admin import create_topics
+from broker.admin import admin, create_topics
 from broker.embedded import EmbeddedKafka
 from broker.ports import free
+from schemas.topics import Topic
 from tests.streams.processes import Process
 
 
@@ -24,8 +26,10 @@ def run(kafka, tmp_path):
     def start(topic, kind="echo", slot=0):
         log = tmp_path / f"{len(started)}.log"
         started.append(Process(log, "-m", "tests.streams.stages", kind, kafka.bootstrap, app, str(slot), topic))
-        return started[-1]
+        start.last = started[-1]
+        return start.last
 
+    start.app = app
     yield start
     for process in started:
         process.kill()
@@ -41,9 +45,9 @@ def send(kafka):
     return append
 
 
-async def _append(bootstrap, topic, values):
+async def _append(bootstrap, topic, values, partition=0):
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
-        for sent in [await producer.send(topic, value, b"key", partition=0) for value in values]:
+        for sent in [await producer.send(topic, value, b"key", partition=partition) for value in values]:
             await sent
 
 
@@ -93,6 +97,25 @@ def test_a_service_of_faust_that_dies_ends_the_process_with_its_reason(run, send
     assert "stops: RuntimeError: a service of Faust's died" in process.output
 
 
+def test_a_wedged_loop_ends_the_process_and_says_where_it_stood(run, send, new_topic):
+    topic = new_topic()
+    send(topic, b"sleep")
+    process = run(topic, "wedged")
+    assert process.end(30) == 1
+    assert "stops: nothing has turned in it for 2 s; it stood at drain (" in process.output
+    assert process.output.count("stages.py:") >= 1
+
+
+def test_native_code_that_keeps_the_interpreter_is_ended_with_the_stacks(run, send, new_topic):
+    """Fails with the thread alone: it waits for the interpreter as everybody else does."""
+    topic = new_topic()
+    send(topic, b"native")
+    process = run(topic, "wedged")
+    assert process.end(30) == 1
+    assert "Timeout (" in process.output
+    assert "in drain" in process.output
+
+
 def test_messages_that_retention_took_are_told_and_the_partition_begins_anew(run, send, new_topic, kafka):
     """Fails where the committed place is not compared: Faust jumps forward without a line (trap 8)."""
     topic = new_topic()
@@ -113,6 +136,108 @@ async def _delete_before(bootstrap, topic, offset):
     await client.start()
     await client.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
     await client.close()
+
+
+def test_messages_that_are_deleted_under_a_running_worker_are_told(run, send, new_topic, kafka):
+    topic = new_topic()
+    send(topic, b"0", b"1")
+    process = run(topic)
+    process.wait_for("got 0 1 ")
+    process.popen.send_signal(signal.SIGSTOP)
+    send(topic, *(b"x" * 20_000 for _ in range(200)))  # more than the fetch in flight may bring
+    asyncio.run(_delete_before(kafka.bootstrap, topic, 200))
+    process.popen.send_signal(signal.SIGCONT)
+    output = process.wait_for("got 0 201 ")
+    assert "messages are gone before they were read: expected offset" in output
+    assert "the log begins at 200 and goes on at 200; this partition starts anew" in output
+    assert "dropped 0 200\ngot 0 200" in output
+
+
+def test_a_topic_that_is_deleted_is_told_and_waited_for_and_made_anew_is_read_from_its_start(
+    run, send, new_topic, kafka
+):
+    topic, other = new_topic("deleted"), new_topic("other")
+    send(topic, b"0", b"1")
+    process = run(topic)
+    process.wait_for("got 0 1")
+    asyncio.run(delete(kafka.bootstrap, topic))
+    process.wait_for(f"waiting: topic {topic} is gone from the Kafka at")
+    assert process.popen.poll() is None
+    asyncio.run(create_topics(kafka.bootstrap, topics=[made(topic)]))
+    send(topic, *(b"new" for _ in range(5)))
+    assert process.end(30) == 1
+    assert f"topic {topic} was made anew (id " in process.output
+    second = run(topic)
+    assert second.wait_for("got 0 4 b'new'").count("got 0") == 5
+    assert other not in process.output
+
+
+def test_a_place_in_a_topic_that_was_made_anew_since_is_no_place_in_it(run, send, new_topic, kafka):
+    """Fails where only offsets are compared: the new log goes on past the committed one as if it were the old.
+
+    Kafka forgets the places of a deleted topic, but a worker that has not heard yet commits into the new one.
+    """
+    topic = new_topic("anew")
+    send(topic, *(b"new" for _ in range(6)))
+    asyncio.run(commit(kafka.bootstrap, run.app, topic, 3, "note 2 topic=6hZVbRZ5RQKhx8oVHMAjcg"))
+    process = run(topic)
+    output = process.wait_for("got 0 5 b'new'")
+    assert f"{topic}/0: the topic was made anew since offset 3 was read; this partition starts anew at 0" in output
+    assert "assigned []" in output
+    assert output.count("got 0") == 6
+    assert process.terminate() < 5
+    assert "assigned [(0, Place(offset=6, note='note 5'))]" in run(topic).wait_for("assigned")
+
+
+def test_a_topic_made_anew_and_shorter_is_told_at_once(run, send, new_topic, kafka):
+    topic = new_topic("shorter")
+    send(topic, b"0", b"1", b"2")
+    first = run(topic)
+    first.wait_for("got 0 2")
+    asyncio.run(delete(kafka.bootstrap, topic))
+    asyncio.run(create_topics(kafka.bootstrap, topics=[made(topic)]))
+    send(topic, b"new")
+    assert first.end(30) == 1
+    assert "was made anew (id " in first.output
+    assert run(topic).wait_for("got 0 0 b'new'").count("got") == 1
+
+
+def test_partitions_that_a_topic_gains_are_read_by_a_worker_that_was_restarted(run, send, new_topic, kafka):
+    """Fails with Kafka's clients alone: a static member that returns is given what it had, and nobody looks again."""
+    topic = new_topic()
+    send(topic, b"0")
+    run(topic).wait_for("got 0 0")
+    run.last.terminate()
+    second = run(topic)
+    second.wait_for("assigned [(0")
+    asyncio.run(_add_partition(kafka.bootstrap, topic))
+    asyncio.run(_append(kafka.bootstrap, topic, [b"1"], partition=1))
+    second.wait_for("got 1 0 b'1'")
+    assert second.output.count("got 0") == 0
+
+
+async def _add_partition(bootstrap, topic):
+    async with admin(bootstrap) as client:
+        await client.create_partitions({topic: NewPartitions(2)})
+
+
+def made(name):
+    return Topic(name, 1, "key", "delete", "a test's messages")
+
+
+async def delete(bootstrap, topic):
+    async with admin(bootstrap) as client:
+        await client.delete_topics([topic])
+        while topic in await client.list_topics():
+            await asyncio.sleep(0.02)
+
+
+async def commit(bootstrap, group, topic, offset, note):
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(offset, note)})
+    await consumer.stop()
 
 
 def test_partitions_that_stay_through_a_rebalance_keep_their_place(run, send, new_topic):
