@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
@@ -60,26 +61,61 @@ def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
     second that is covered, energy the counter's difference where it is fine enough, else the integral;
     current is that of the worst phase. A second without a phase-0 reading has no power. Pure.
     """
-    distinct = _distinct(readings.filter(pl.col("time") < end * SECOND))
+    said = _said(readings.filter(pl.col("time") < end * SECOND))
+    out = _versions(said, first, end)
+    if out.is_empty():
+        return PARTIAL.empty()
+    distinct = said.unique(IDENTITY, keep="last", maintain_order=True)
     powers = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("power_milliwatts").is_not_null()), first, end)
     currents = _spans(distinct.filter(pl.col("current_milliamps").is_not_null()), first, end)
     counters = _counters(distinct.filter((pl.col("phase") == 0) & pl.col("energy_millijoules").is_not_null()))
-    counters = counters.filter(pl.col("second").is_between(first, end - 1))
-    used = pl.concat([_used(powers), _used(currents), _used(counters), _used(counters, "_from")])
-    if used.is_empty():
-        return PARTIAL.empty()
-    counted = used.unique(("second", *IDENTITY)).group_by("second", "meter")
-    out = counted.agg(pl.len().alias("readings"), pl.col("hash").sum().alias("digest"))
     for part in (_power(powers), _current(currents), _counted(counters)):
         out = out.join(part, on=("second", "meter"), how="left")
     return _partial_rows(out.sort("second", "meter"))
 
 
-def _distinct(readings: pl.DataFrame) -> pl.DataFrame:
-    """Keep one reading of each identity, whatever arrived first; ordered by identity."""
+def reaches(readings: pl.DataFrame) -> pl.DataFrame:
+    """Return (time, meter, until) of READINGS, until when each of them can matter; pure.
+
+    That is as long as it or any reading before it holds: it ends what they said, also beyond its own hold.
+    """
+    held = readings.select("time", "meter", until=pl.col("time") + pl.col("hold")).sort("meter", "time")
+    return held.with_columns(pl.col("until").cum_max().over("meter"))
+
+
+def _said(readings: pl.DataFrame) -> pl.DataFrame:
+    """Keep each thing that was said once; of one identity the last is the one that stands."""
     values = ("power_milliwatts", "energy_millijoules", "current_milliamps", "hold")
-    ordered = readings.sort(*IDENTITY, *values, nulls_last=False)
-    return ordered.unique(IDENTITY, keep="last", maintain_order=True).with_columns(_hash().alias("hash"))
+    return readings.sort("meter", "time", "phase", *values, nulls_last=False).unique(maintain_order=True)
+
+
+def _versions(said: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+    """Return (second, meter, readings, digest) of the seconds of `[first, end)` in which a reading holds.
+
+    They count what the second is a function of: all that was said from the oldest reading that holds in it,
+    or from the second before where that is earlier (counters), to its end. A late reading only ever adds to
+    that, so the richer window has the greater version; a count of what is used would not grow where a reading
+    takes the place of another.
+    """
+    held = reaches(said)
+    meter, time, until = (held[name].to_numpy() for name in ("meter", "time", "until"))
+    low, high = time // SECOND, -(-until // SECOND)
+    before = np.where(np.diff(meter, prepend=-1) == 0, np.roll(high, 1), first)
+    low, high = np.maximum(low, before).clip(first), high.clip(max=end)
+    count = (high - low).clip(0)
+    of = np.repeat(np.arange(len(meter)), count)
+    second = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
+    # One ascending key for all meters, so that each look-up is one search.
+    number = np.cumsum(np.diff(meter, prepend=meter[:1]) != 0)
+    base = int(time.min(initial=0)) - 2 * SECOND
+    span = max(int(until.max(initial=0)), end * SECOND) - base + 2 * SECOND
+    start, key = second * SECOND - base, number[of] * span
+    holds = np.searchsorted(number * span + until - base, key + start, side="right")
+    counts = np.searchsorted(number * span + time - base, key + np.maximum(start - SECOND, 0))
+    begin, stop = np.minimum(holds, counts), np.searchsorted(number * span + time - base, key + start + SECOND)
+    total = np.append(np.int64(0), np.cumsum(_hashes(said)))
+    columns = {"second": second, "meter": meter[of], "readings": stop - begin, "digest": total[stop] - total[begin]}
+    return pl.DataFrame(columns, schema_overrides={"meter": pl.Int32})
 
 
 def _spans(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
@@ -101,15 +137,11 @@ def _spans(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
     )
 
 
-def _hash() -> pl.Expr:
-    """Hash each reading; sums of hashes wrap mod 2⁶⁴."""
-    fields = ("meter", "phase", "time", "power_milliwatts", "current_milliamps", "energy_millijoules")
-    columns = pl.struct(pl.col(name).cast(pl.Int64).fill_null(-1) for name in fields)
-    return columns.map_batches(_hashes, return_dtype=pl.Int64)
-
-
-def _hashes(readings: pl.Series) -> pl.Series:
-    return pl.Series(hashed(*(column.to_numpy() for column in readings.struct.unnest())).view(np.int64))
+def _hashes(said: pl.DataFrame) -> NDArray[np.int64]:
+    """Return the hash of each row of READINGS; sums of hashes wrap mod 2⁶⁴."""
+    fields = ("meter", "phase", "time", "power_milliwatts", "current_milliamps", "energy_millijoules", "hold")
+    columns = said.select(pl.col(name).cast(pl.Int64).fill_null(-1) for name in fields)
+    return hashed(*(column.to_numpy() for column in columns)).view(np.int64)
 
 
 def _power(spans: pl.DataFrame) -> pl.DataFrame:
@@ -125,7 +157,10 @@ def _power(spans: pl.DataFrame) -> pl.DataFrame:
 
 def _current(spans: pl.DataFrame) -> pl.DataFrame:
     """Return Σ i²·dt of the phase with the most; a total's current counts where no phase has one."""
-    square = ((pl.col("current_milliamps") / 1000) ** 2 * pl.col("micros")).round().cast(pl.Int64)
+    # mA² · µs in two parts: as one integer it would leave 64 bits above 3 kA.
+    square, million = pl.col("current_milliamps") ** 2, 1_000_000
+    rest = (square % million * pl.col("micros") + million // 2) // million
+    square = square // million * pl.col("micros") + rest
     by_phase = spans.group_by("second", "meter", "phase").agg(square.sum().alias("square"))
     phased = pl.col("square").filter(pl.col("phase") > 0)
     worst = pl.coalesce(phased.max(), pl.col("square").max())
@@ -150,12 +185,6 @@ def _counted(counters: pl.DataFrame) -> pl.DataFrame:
     return counters.filter(fine).select("second", "meter", difference.alias("counted"))
 
 
-def _used(readings: pl.DataFrame, suffix: str = "") -> pl.DataFrame:
-    return readings.select(
-        "second", "meter", *(pl.col(f"{name}{suffix}").alias(name) for name in ("phase", "time", "hash"))
-    )
-
-
 def _partial_rows(out: pl.DataFrame) -> pl.DataFrame:
     has_power, is_counted = pl.col("power").is_not_null(), pl.col("counted").is_not_null()
     method = pl.when(is_counted).then(COUNTER).when(has_power).then(INTEGRAL)
@@ -165,7 +194,7 @@ def _partial_rows(out: pl.DataFrame) -> pl.DataFrame:
         pl.col("meter").alias("subject"),
         pl.col("power").alias("power_milliwatts"),
         pl.col("power_max").alias("power_max_milliwatts"),
-        pl.lit(0).alias("silent_nameplate_milliwatts"),
+        pl.when(has_power).then(0).alias("silent_nameplate_milliwatts"),
         pl.col("current_square").alias("current_square_microseconds"),
         pl.coalesce("counted", "integral").alias("energy_millijoules"),
         method.alias("energy_method"),

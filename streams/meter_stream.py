@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.partial import Partial
 from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
-from streams.meter_seconds import READINGS, meter_seconds
+from streams.meter_seconds import READINGS, meter_seconds, reaches
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
@@ -68,12 +68,13 @@ class MeterStream(Stream[pl.DataFrame]):
 
     def _touched(self, late: pl.DataFrame, closed: int) -> pl.DataFrame:
         """Return the closed seconds that late readings reach into, as they stand now."""
-        reach = late.group_by(pl.col("meter").alias("subject")).agg(
+        of_these = self._kept.join(late.select("meter").unique(), on="meter", how="semi")
+        reach = reaches(of_these).join(late.select("meter", "time"), on=["meter", "time"], how="semi")
+        reach = reach.group_by(pl.col("meter").alias("subject")).agg(
             (pl.col("time").min() // SECOND).alias("low"),
-            ((pl.col("time") + pl.col("hold")).max() // SECOND + 2).clip(upper_bound=closed).alias("high"),
+            (pl.col("until").max() // SECOND + 2).clip(upper_bound=closed).alias("high"),
         )
         first = max(int(reach["low"].min()), int(self.floor or 0))  # type: ignore[arg-type]
-        of_these = self._kept.join(late.select("meter").unique(), on="meter", how="semi")
         rows = meter_seconds(of_these, first, closed)
         second = pl.col("second").cast(pl.Int64) // SECOND
         inside = rows.join(reach, on="subject", how="left", maintain_order="left").filter(
