@@ -31,10 +31,10 @@ START = 1_772_366_400
 """2026-03-01 12:00 UTC, for benchmarks that need no clock."""
 SEED = 7
 RACK_ROWS = 46
-USUAL_FRACTION, BREACH_FRACTION = 0.85, 1.2
-"""Of a rack's budget: what it draws, and what it draws in a breach."""
+RACK_FRACTION, OTHER_FRACTION, BREACH_FRACTION = 0.85, 0.6, 1.2
+"""Of its limit: what a rack draws, what all else carries, and what either shows in a breach."""
 BREACH_EVERY = 20
-"""A rack that is made to breach does so in one second of so many."""
+"""A rack or feed that is made to breach does so in one second of so many."""
 _STEP = 618_033
 """µs from one collector's moment to the next one's: the golden section spreads any number of them evenly."""
 
@@ -130,13 +130,13 @@ class Campus:
         return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in GPU.polars.items())
 
     def power(self, second: int, *, breaching: int = 0) -> pl.DataFrame:
-        """Return METER's columns, one row a meter, by row of racks; `breaching` racks take turns to breach."""
+        """Return METER's columns, one row a meter; `breaching` racks and as many feeds take turns to breach."""
         count = len(self._meters)
         usual = self._meters["usual_watts"].to_numpy()
         watts = usual * self._draw.normal(1, 0.01, count)
         turn = self._meters["turn"].to_numpy()
         in_breach = (turn >= 0) & (turn < breaching) & ((turn + second) % BREACH_EVERY == 0)
-        watts = np.round(np.where(in_breach, usual * BREACH_FRACTION / USUAL_FRACTION, watts), 1)
+        watts = np.round(np.where(in_breach, self._meters["breach_watts"].to_numpy(), watts), 1)
         self._meter_energy += watts
         volts = np.round(240 + self._draw.normal(0, 0.5, count), 1)
         columns = {
@@ -183,16 +183,21 @@ def _gpu_collectors(registry: Registry, slots: pl.DataFrame, rows_a_message: int
 
 
 def _meters(registry: Registry) -> pl.DataFrame:
-    """Return the meters by row of racks, with what each shows as a rule; `turn` numbers the racks, −1 = no rack."""
+    """Return the meters by group, with what each shows; `turn` numbers racks and feeds, −1 = others."""
     limits = registry.limits.filter(pl.col("limit").is_in(["budget", "rated", "contract", "nameplate"]))
     limit = limits.sort("limit").group_by(subject_kind="kind", subject="id").agg(watts=pl.col("watts").first())
     is_rack = (pl.col("subject_kind") == SubjectKind.RACK) & (pl.col("level") == MeterLevel.RACK_INPUT)
-    sides = pl.when(is_rack).then(pl.len().over("subject_kind", "subject", "level")).otherwise(2)
+    may_breach = is_rack | (pl.col("level") == MeterLevel.FEED)
+    sides = pl.when(is_rack).then(pl.len().over("subject_kind", "subject", "level")).otherwise(1)
     return (
         registry.meters.join(limit, on=["subject_kind", "subject"], how="left")
+        .with_columns(share=pl.col("watts").fill_null(400_000.0) / sides)
         .with_columns(
-            usual_watts=pl.col("watts").fill_null(400_000.0) * USUAL_FRACTION / sides,
-            turn=pl.when(is_rack).then(pl.col("subject").rank("dense").cast(pl.Int64) - 1).otherwise(-1),
+            usual_watts=pl.col("share") * pl.when(is_rack).then(RACK_FRACTION).otherwise(OTHER_FRACTION),
+            breach_watts=pl.col("share") * BREACH_FRACTION,
+            turn=pl.when(may_breach)
+            .then(pl.col("subject").rank("dense").over("level").cast(pl.Int64) - 1)
+            .otherwise(-1),
         )
         .join(meter_groups(registry), on="meter")
         .sort("group", "meter")

@@ -1,119 +1,131 @@
-"""CPU cost of the hot path in process: decode, admit, ring, closing. One JSON line a figure.
+"""`make bench-streams`: the streams at campus load and at full speed, on a real Kafka, five runs, the median counts.
 
-`python -m benchmarks.streams.run` measures GPU rows per CPU-second at 46, 350 and 2,000 rows a message, without
-Kafka and Faust (they cost 60 to 170 µs a message more).
+Every figure is one JSON line with its bar. `--only` picks a part: live, speed, linear, memory; `--runs 1` is quick.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
-from schemas import arrow
-from schemas.admission import admit
-from schemas.decode import decode
-from schemas.facility import load
-from schemas.gpu import GPU
-from schemas.message import Message
-from schemas.partial import encode
-from schemas.registry import Registry, assign
-from streams.roll_up import GPU_TOPIC, RollUp
+from benchmarks.campus import SECOND
+from benchmarks.figures import tell
+from benchmarks.streams import live
+from benchmarks.streams.full_speed import Run, run_once, start_up_secs, write_log
 
-BARS = {46: 500_000, 350: 2_000_000, 2000: 4_000_000}
-PARTITIONS = 16
-SECONDS = 20
-DRAIN_SECS = 1.0
-"""A worker that has to catch up drains what came in a second and more at once."""
-START = 1_700_000_000
+LIVE_SECS = 30.0
+SPEED_SECONDS = {2_000: 200, 350: 150, 46: 60}
+"""Seconds of campus in the log, by rows a message: each run takes some seconds of CPU at least."""
+SPEED_BARS = {2_000: 4_000_000, 350: 2_000_000, 46: 500_000}
+LINEAR_SECONDS = {1: 96, 4: 24, 16: 6}
+"""The same number of readings at every size of campus."""
+MEMORY_MINUTES = 10
+MEMORY_EVERY_SECS = 15.0
 
 
-def campus_second(slots: pl.DataFrame, second: int, random: np.random.Generator) -> pl.DataFrame:
-    """Return one GPU reading of every slot, stamped within the second by rack as collectors do."""
-    count = len(slots)
-    offset = (slots["rack"].cast(pl.Int64) * 7919) % 1_000_000
-    columns = {
-        "time": ((START + second) * 1_000_000 + offset).cast(pl.Datetime("us")),
-        "rack": slots["rack"],
-        "node": slots["node"],
-        "gpu": slots["gpu"],
-        "instance": None,
-        "vendor": slots["vendor"],
-        "model": slots["model"],
-        "power_watts": random.uniform(200, 1000, count).astype(np.float32),
-        "power_limit_watts": pl.lit(1200.0),
-        "utilization_fraction": random.uniform(0, 1, count).astype(np.float32),
-        "encoder_fraction": None,
-        "decoder_fraction": None,
-        "memory_used_bytes": random.integers(0, 10**11, count),
-        "temperature_celsius": random.uniform(30, 80, count).astype(np.float32),
-        "memory_temperature_celsius": random.uniform(30, 80, count).astype(np.float32),
-        "sm_clock_mhz": pl.lit(1900.0),
-        "throttle_reasons": pl.lit(0),
-        "energy_joules": random.uniform(0, 1e9, count),
-        "interval_seconds": pl.lit(1.0),
-        "averaging": pl.lit(1),
-    }
-    return slots.select(**{name: pl.lit(value) if value is None else value for name, value in columns.items()}).cast(
-        GPU.polars
+def measure_live(runs: int) -> None:
+    """Tell the cores of every process, and the latency of alerts and sums, over `runs` stretches of one campus day."""
+    with live.pipeline() as running:
+        began = int(time.time() * SECOND)
+        stretches = [live.cores(running, LIVE_SECS) for _ in range(runs)]
+        told = (live.alert_latencies, live.sum_latencies, live.load_latencies, live.echo_latencies)
+        alerts, sums, load, echo = (each(running.bootstrap, began) for each in told)
+    streams = [each["roll-up"] + each["evaluate"] for each in stretches]
+    tell("live: roll up + evaluate", streams, "cores", most=0.35)
+    tell(
+        "live: roll up + evaluate + lake",
+        [sum(each[part] for part in live.PARTS) for each in stretches],
+        "cores",
+        most=0.5,
     )
+    for part in (*live.PARTS, "broker", "load"):
+        tell(f"live: {part}", [each[part] for each in stretches], "cores")
+    _tell_latency("alert on one rack or feed, append to append", alerts, {50: 0.060, 99: 0.150}, echo)
+    _tell_latency("load, reading made to append", load, {}, echo)
+    _tell_latency("sums, end of second to append", sums, {99: 1.0}, echo)
 
 
-def messages_of(slots: pl.DataFrame, rows_a_message: int) -> list[list[Message]]:
-    """Return SECONDS seconds of a campus as drains of DRAIN_SECS, messages of one rack or several in order of time."""
-    random, offsets, drains = np.random.default_rng(1), [0] * PARTITIONS, []
-    ordered = slots.with_columns((pl.col("rack").cast(pl.Int64) * 7919 % 1_000_000).alias("at")).sort("at", "rack")
-    headers = tuple(arrow.headers(GPU))
-    for second in range(SECONDS):
-        frame = campus_second(ordered.drop("at"), second, random)
-        pending: dict[int, list[Message]] = {}
-        part = frame["rack"].to_numpy() % PARTITIONS
-        for number in range(PARTITIONS):
-            mine = frame.filter(pl.Series(part == number))
-            for start in range(0, len(mine), rows_a_message):
-                rows = mine[start : start + rows_a_message]
-                at = int(rows["time"].cast(pl.Int64)[-1])
-                value = arrow.encode(GPU, rows)
-                drain = int((at - START * 1_000_000) / (DRAIN_SECS * 1e6))
-                pending.setdefault(drain, []).append(
-                    Message(GPU_TOPIC, number, offsets[number], at, b"", value, headers)
-                )
-                offsets[number] += 1
-        drains += [pending[drain] for drain in sorted(pending)]
-    return drains
+def _tell_latency(name: str, found: np.ndarray, bars: dict[int, float], echo: np.ndarray) -> None:
+    for percent in (50, 99):
+        peer = float(np.percentile(echo, percent))
+        value = float(np.percentile(found, percent))
+        tell(f"live: {name}, p{percent}", value, "s", most=bars.get(percent), peer=peer, measured=len(found))
 
 
-def measure(registry: Registry, rows_a_message: int) -> float:
-    """Return rows per CPU-second from bytes to encoded partials."""
-    drains = messages_of(registry.slots, rows_a_message)
-    roll_up = RollUp(registry.slots, registry.meters)
-    for partition in range(PARTITIONS):
-        roll_up.assign((GPU_TOPIC, partition), "", 0)
-    rows, seconds = 0, 0.0
-    for number, drain in enumerate(drains):
-        began = time.process_time()
-        decoded = decode(GPU_TOPIC, drain, registry)
-        admitted = admit(GPU, decoded.frame, registry, clock="event")
-        ends = {message.partition: message.offset + 1 for message in drain}
-        for partial in roll_up.feed(GPU_TOPIC, admitted.rows, ends, 0):
-            encode(partial)
-        roll_up.places()
-        if number > len(drains) // 4:  # the first drains make room and warm up
-            seconds += time.process_time() - began
-            rows += len(admitted.rows)
-    return rows / seconds
+def measure_speed(runs: int) -> None:
+    """Tell GPU rows per CPU-second from Kafka to windows in Kafka, beside the bare consumer, by size of message."""
+    with tempfile.TemporaryDirectory() as name:
+        start_up = start_up_secs(Path(name))
+        tell("speed: CPU before the first message, both workers", sum(start_up), "s")
+        for rows, seconds in SPEED_SECONDS.items():
+            _tell_speed(
+                f"speed: {rows} rows a message", *_runs(Path(name), rows, seconds, 1, start_up, runs), SPEED_BARS[rows]
+            )
+
+
+def measure_linear(runs: int) -> None:
+    """Tell the same per reading for one, four and sixteen such campuses."""
+    with tempfile.TemporaryDirectory() as name:
+        one = None
+        for times, seconds in LINEAR_SECONDS.items():
+            start_up = start_up_secs(Path(name), times)
+            rows, found = _runs(Path(name), 46, seconds, times, start_up, min(runs, 3))
+            value = tell(f"linear: ×{times} racks", [rows / run.ours for run in found], "GPU rows/CPU-second", peer=one)
+            one = one or value
+
+
+def _runs(  # noqa: PLR0917
+    folder: Path, rows: int, seconds: int, times: int, start_up: list[float], runs: int
+) -> tuple[int, list[Run]]:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        log = write_log(Path(name) / "kafka", rows, seconds, times)
+        return log.rows, [run_once(log, start_up, Path(name)) for _ in range(runs)]
+
+
+def _tell_speed(name: str, rows: int, runs: list[Run], bar: float) -> None:
+    bare = [rows / run.bare for run in runs]
+    peer = tell(f"{name}, aiokafka + decode alone", bare, "GPU rows/CPU-second")
+    tell(f"{name}, roll up + evaluate", [rows / run.ours for run in runs], "GPU rows/CPU-second", least=bar, peer=peer)
+    tell(f"{name}, roll up alone", [rows / run.roll_up for run in runs], "GPU rows/CPU-second", peer=peer)
+    tell(f"{name}, by the clock", [rows / run.wall for run in runs], "GPU rows/s")
+    tell(f"{name}, broker", [rows / run.broker for run in runs], "GPU rows/CPU-second")
+
+
+def measure_memory(_: int) -> None:
+    """Tell how resident memory moves over ten minutes at campus load, after the first two."""
+    with live.pipeline() as running:
+        time.sleep(120)
+        samples = []
+        while len(samples) * MEMORY_EVERY_SECS < MEMORY_MINUTES * 60:
+            samples.append(live.memory_bytes(running))
+            time.sleep(MEMORY_EVERY_SECS)
+    half = len(samples) // 2
+    for part in live.PARTS:
+        series = np.array([each[part] for each in samples])
+        first, second = float(np.median(series[:half])), float(np.median(series[half:]))
+        tell(f"memory: {part} after {MEMORY_MINUTES} minutes", second / 1e6, "MB", peer=first / 1e6)
+
+
+MEASURES: dict[str, Callable[[int], None]] = {
+    "live": measure_live,
+    "speed": measure_speed,
+    "linear": measure_linear,
+    "memory": measure_memory,
+}
 
 
 def main() -> None:
-    """Print one JSON line a message size."""
-    registry = assign(load(Path("examples/halo-150mw.toml")))
-    for rows_a_message, bar in BARS.items():
-        value = measure(registry, rows_a_message)
-        line = {"name": f"streams_in_process_{rows_a_message}_rows", "value": round(value), "unit": "rows/CPU-s"}
-        print(json.dumps({**line, "bar": bar, "pass": value >= bar}), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=tuple(MEASURES), action="append")
+    given = parser.parse_args()
+    for name in given.only or MEASURES:
+        MEASURES[name](given.runs)
 
 
 if __name__ == "__main__":
