@@ -53,6 +53,14 @@ class Closed(NamedTuple):
     rows: pl.DataFrame
     missing: tuple[Stream, ...]
 
+    def within(self, start: int, end: int) -> Closed:
+        """Return those of the seconds that begin in `[start, end)`."""
+        if start <= self.first_second and self.end_second <= end:
+            return self
+        second = pl.col("second").cast(pl.Int64)
+        rows = self.rows.filter(second.is_between(start, end, closed="left"))
+        return Closed(max(start, self.first_second), min(end, self.end_second), rows, self.missing)
+
 
 class Resume(NamedTuple):
     """Say from where the log must be read again so that no kept second lacks a row."""

@@ -13,12 +13,14 @@ import polars as pl
 
 from schemas.alert import Alert
 from schemas.partial import OPEN_END, Envelope
-from streams.closings import Stream
+from schemas.timeline import EVER
+from streams.closings import NOTHING, Stream
 from streams.ramps import Ramp
 from streams.reading_rules import IdleNote, ReadingRules
 from streams.running_jobs import RunningJobs
 from streams.sum_rules import Output, SiteWindows, SumRules
 from streams.watch import Watch
+from streams.watches import Watches
 
 __all__ = ["PARTIALS_TOPIC", "POWER_TOPIC", "Evaluator", "IdleNote", "Output", "SiteWindows"]
 
@@ -27,14 +29,29 @@ PARTIALS_TOPIC = "windows.rack.v1"
 
 
 class Evaluator:
-    """Evaluate the rules of a watch; `streams` are the partitions of all telemetry topics."""
+    """Evaluate the rules of a watch, or of what is watched in each second (streams.watches).
 
-    def __init__(self, watch: Watch, streams: Iterable[Stream]) -> None:
+    `streams` are the partitions of all telemetry topics. An evaluator that goes on (streams.snapshot) has judged
+    readings by the watch of the second `since` on, and all seconds of sums before `told_through`.
+    """
+
+    def __init__(
+        self, watch: Watch | Watches, streams: Iterable[Stream], *, since: int = EVER, told_through: int = NOTHING
+    ) -> None:
         streams = sorted(streams)
+        watches = Watches.always(watch) if isinstance(watch, Watch) else watch
         partitions = 1 + max((number for topic, number in streams if topic == POWER_TOPIC), default=0)
         self.jobs = RunningJobs()
-        self.readings = ReadingRules(watch, partitions, self.jobs)
-        self.sums = SumRules(watch, streams, self.jobs)
+        self.readings = ReadingRules(watches, partitions, self.jobs, since)
+        self.sums = SumRules(watches, streams, self.jobs, told_through)
+
+    def follow(self, watches: Watches) -> list[Alert]:
+        """Know a longer timeline of the same rules: each second is judged by the facility in force in it.
+
+        Returns what is told at once, where seconds that are judged already would have been others'.
+        """
+        self.sums.follow(watches)
+        return self.readings.follow(watches)
 
     def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
         """Take admitted rows of `telemetry.power.v1` in log order by partition; return what reading rules tell.
@@ -68,7 +85,7 @@ class Evaluator:
     def lose(self, topic: str, partition: int, offset: int) -> None:
         """Go on at `offset` of a log that no longer holds what was to be read next; what it said is lost."""
         if topic == POWER_TOPIC:
-            self.readings.next_offsets[partition] = offset
+            self.readings.go_on_at({partition: offset})
             self.readings.notes.pop(partition, None)
         elif topic == PARTIALS_TOPIC:
             self.sums.lose(offset)

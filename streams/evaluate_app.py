@@ -5,7 +5,6 @@ One evaluator a Kafka cluster: it needs every partition of its inputs. A second 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,10 @@ import msgspec
 import polars as pl
 
 from broker.consumer import read_to_end
-from broker.facility import read_registry
+from broker.facility_log import facility_log
 from broker.producer import Producer
 from schemas import arrow, job, partial
-from schemas.admission import Clock, admit
+from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
 from schemas.decode import decode
 from schemas.errors import RejectedRecordError, UnavailableError
@@ -28,17 +27,17 @@ from schemas.message import Message
 from schemas.meter import METER
 from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
 from schemas.rules import default_rules, load_rules
+from schemas.timeline import admit_in_force
 from schemas.topics import BY_NAME
 from schemas.window import WINDOW
 from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output, SiteWindows
-from streams.facility_watch import until_changed
 from streams.reading import Partition
 from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended
-from streams.watch import watch
+from streams.watches import Watches
 
 GPU_TOPIC = "telemetry.gpu.v1"
 JOBS_TOPIC = "telemetry.jobs.v1"
@@ -71,14 +70,14 @@ class EvaluateStage:
     async def open(self, engine: Engine) -> None:
         """Read the facility, resolve the rules on it, connect the producer."""
         self._engine = engine
-        self._registry = await read_registry(self._bootstrap)
+        self._open = AsyncExitStack()
+        self._facility = await self._open.enter_async_context(facility_log(self._bootstrap, self._clock))
         rules = default_rules() if self._rules is None else load_rules(self._rules)
-        self._evaluator = Evaluator(watch(rules, self._registry), _streams())
+        self._watches = Watches(rules, self._facility.timeline)
+        self._evaluator = Evaluator(self._watches, _streams())
         engine.counted.open_windows = lambda: self._evaluator.sums.closings.open_seconds
         engine.counted.count_too_late(lambda: self._evaluator.sums.closings.too_late)
-        self._open = AsyncExitStack()
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
-        self._changes = asyncio.create_task(self._until_changed())
 
     async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
         """Go on from the snapshot; jobs are read from the start of their compacted log each time.
@@ -103,6 +102,7 @@ class EvaluateStage:
 
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Evaluate and send; return places only when a snapshot of them is durable."""
+        await self._hear_of_the_facility(messages)
         by_topic: dict[str, list[Message]] = {topic: [] for topic in self.topics}
         for message in messages:
             by_topic[message.topic].append(message)
@@ -123,17 +123,25 @@ class EvaluateStage:
 
     async def close(self) -> None:
         """Write a last snapshot and disconnect."""
-        self._changes.cancel()
         if not self._evaluator.is_behind:
             await self._write_snapshot()
         await self._open.aclose()
+
+    async def _hear_of_the_facility(self, messages: list[Message]) -> None:
+        """Know every version by which these messages are to be counted, before they are."""
+        newest = max((message.appended for message in messages), default=0)
+        if await self._facility.hear(newest):
+            self._watches = self._watches.following(self._facility.timeline)
+            await self._tell(Output(self._evaluator.follow(self._watches), []))
 
     def _read(self, messages: list[Message]) -> list[Alert]:
         """Evaluate meter readings; roll up refuses what is not admissible, so nothing is said of it here."""
         if not messages:
             return []
         messages = sorted(messages, key=lambda message: (message.partition, message.offset))
-        rows = admit(METER, decode(POWER_TOPIC, messages, self._registry).frame, self._registry, clock=self._clock).rows
+        timeline = self._facility.timeline
+        decoded = decode(POWER_TOPIC, messages, timeline.places)
+        rows = admit_in_force(METER, decoded.frame, timeline, clock=self._clock).rows
         self._engine.counted.rows(POWER_TOPIC, len(rows))
         return self._evaluator.read(rows, {message.partition: message.offset + 1 for message in messages})
 
@@ -152,7 +160,7 @@ class EvaluateStage:
 
     async def _hear_jobs(self, jobs: list[Message], progress: list[Message]) -> None:
         if jobs:
-            decoded = job.decode_jobs(jobs, self._registry)
+            decoded = job.decode_jobs(jobs, self._facility.timeline.places)
             self._evaluator.jobs.hear(placed.record for placed in decoded.records)
             self._engine.counted.rows(JOBS_TOPIC, len(decoded.records))
             await self._refuse(self._not_yet_refused(decoded.refused))
@@ -216,7 +224,7 @@ class EvaluateStage:
         return None
 
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
-        restored = snapshot.restore(found, self._evaluator.sums.watch, _streams())
+        restored = snapshot.restore(found, self._watches, _streams())
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)
         for (topic, number), offset in positions.items():
@@ -236,12 +244,6 @@ class EvaluateStage:
             )  # fmt: skip
             self._evaluator.lose(topic, number, 0)
         return dict.fromkeys(lost, 0)
-
-    async def _until_changed(self) -> None:
-        try:
-            await self._engine.stop(await until_changed(self._bootstrap, self._registry))
-        except Exception as error:  # a worker that cannot hear of a new facility must not run on
-            self._engine.fail(error)
 
 
 def closing_header(windows: SiteWindows) -> bytes:

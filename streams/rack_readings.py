@@ -63,11 +63,19 @@ def pass_by(
     return _evaluate(gauges, state, state.waiting)
 
 
-def _evaluate(gauges: Gauges, state: ReadingState, rows: Waiting) -> tuple[ReadingState, Evaluations]:
+def settle(gauges: Gauges, state: ReadingState, end: int) -> tuple[ReadingState, Evaluations]:
+    """Evaluate all that waits for a moment before `end`, whoever has not reported: every log has reached it."""
+    state = state.copy()
+    return _evaluate(gauges, state, state.waiting, settled=end - 1)
+
+
+def _evaluate(
+    gauges: Gauges, state: ReadingState, rows: Waiting, settled: int = LONG_AGO
+) -> tuple[ReadingState, Evaluations]:
     if not len(rows.input):
         return replace(state, waiting=rows), _no_evaluations()
     gauge = gauges.gauge[rows.input]
-    is_due = rows.counts_from <= passed_through(gauges, state)[gauge]
+    is_due = rows.counts_from <= np.maximum(passed_through(gauges, state)[gauge], settled)
     state = replace(state, waiting=rows.pick(~is_due))
     rows, gauge = rows.pick(is_due), gauge[is_due]
     order = np.lexsort((rows.message, rows.counts_from, gauge))

@@ -13,14 +13,17 @@ import numpy as np
 import polars as pl
 
 from schemas.alert import Alert
+from schemas.timeline import EVER
 from streams.alert_state import Transitions, advance, at_rest, hush
+from streams.carry import carried_machines, carried_readings
 from streams.condition import Ints, Series, judge
 from streams.gauge import spread
-from streams.rack_readings import Evaluations, pass_by, read
+from streams.rack_readings import Evaluations, pass_by, read, settle
 from streams.reading_state import nothing_read, silent_for
 from streams.running_jobs import RunningJobs
 from streams.telling import Facts, alerts_of, no_facts
 from streams.watch import Watch
+from streams.watches import Watches
 
 
 class IdleNote(NamedTuple):
@@ -31,26 +34,49 @@ class IdleNote(NamedTuple):
 
 
 class ReadingRules:
-    """Judge readings; `partitions` is the number of those of `telemetry.power.v1`."""
+    """Judge readings; `partitions` is the number of those of `telemetry.power.v1`.
 
-    def __init__(self, watch: Watch, partitions: int, jobs: RunningJobs) -> None:
-        self.watch = watch
-        self.machines = at_rest(len(watch.table))
-        self.readings = nothing_read(watch.gauges, partitions)
-        self.next_offsets: dict[int, int] = {}
+    A new facility counts from a second on, and partitions reach it one after the other. The first reading of
+    that second or a later one is where a partition turns: from there its readings are held until every
+    partition has got so far, by a reading or an idle note. Then all turn at once, so that the place is a
+    function of the logs. `since` is the second from which the watch in force counts.
+    """
+
+    def __init__(self, watches: Watches, partitions: int, jobs: RunningJobs, since: int = EVER) -> None:
+        self.since = since
+        self.watch = watches.at(since)
+        self.machines = at_rest(len(self.watch.table))
+        self.readings = nothing_read(self.watch.gauges, partitions)
         self.notes: dict[int, IdleNote] = {}
+        self._watches = watches
         self._jobs = jobs
+        self._came: dict[int, int] = {}
+        self._held: list[pl.DataFrame] = []
+        self._held_at: dict[int, int] = {}
+
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """Return, by partition, where to read on after a restart: at the first message that is held, if any is."""
+        return self._came | self._held_at
+
+    def go_on_at(self, next_offsets: Mapping[int, int]) -> None:
+        """Note that partitions are read on at these offsets, whatever lay before them."""
+        self._came |= next_offsets
+
+    def follow(self, watches: Watches) -> list[Alert]:
+        """Know a longer timeline; return what is told at once, where it changes what was thought to be in force."""
+        self._watches = watches
+        if watches.at(self.since) is not self.watch:
+            return self._turn_to(self.since)
+        return []
 
     def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
         """Take admitted rows in log order by partition; return what is told.
 
         `next_offsets` is, by partition, the offset after the last message that came.
         """
-        alerts: list[Alert] = []
-        if len(readings):
-            self.readings, evaluations = read(self.watch.gauges, self.readings, readings)
-            alerts = self._judge(evaluations)
-        self.next_offsets |= next_offsets
+        alerts = self._read(readings)
+        self._came |= next_offsets
         return alerts + self.pass_idle()
 
     def note(self, partition: int, note: IdleNote) -> None:
@@ -59,14 +85,64 @@ class ReadingRules:
 
     def pass_idle(self) -> list[Alert]:
         """Apply the idle notes whose place in the log has been read: before it, readings are yet to come."""
+        alerts = self._apply_notes()
+        while (second := self._watches.change_after(self.since)) is not None and self._has_reached(second):
+            alerts += self._turn_to(second) + self._release() + self._apply_notes()
+        return alerts + self._hush()
+
+    def _read(self, readings: pl.DataFrame) -> list[Alert]:
+        readings = self._hold(readings)
+        if not len(readings):
+            return []
+        self.readings, evaluations = read(self.watch.gauges, self.readings, readings)
+        return self._judge(evaluations)
+
+    def _hold(self, readings: pl.DataFrame) -> pl.DataFrame:
+        """Keep what lies behind the place where its partition turns; return the rest."""
+        second = self._watches.change_after(self.since)
+        if second is None or readings.is_empty():
+            return readings
+        partition, time = readings["_partition"].to_numpy(), readings["time"].cast(pl.Int64).to_numpy()
+        is_held = np.isin(partition, list(self._held_at))
+        for turning in np.unique(partition[(time >= second) & ~is_held]).tolist():
+            rows = np.flatnonzero(partition == turning)
+            rows = rows[int(np.argmax(time[rows] >= second)) :]
+            self._held_at[turning] = int(readings["_offset"][int(rows[0])])
+            is_held[rows] = True
+        if not is_held.any():
+            return readings
+        self._held.append(readings.filter(is_held))
+        return readings.filter(~is_held)
+
+    def _release(self) -> list[Alert]:
+        held, self._held, self._held_at = self._held, [], {}
+        return self._read(pl.concat(held).sort("_partition", maintain_order=True)) if held else []
+
+    def _has_reached(self, second: int) -> bool:
+        reached = self.readings.is_open | (self.readings.watermark >= second)
+        reached[list(self._held_at)] = True
+        return bool(reached.all())
+
+    def _turn_to(self, second: int) -> list[Alert]:
+        """Judge what waits for a moment before the second, then go on with what is watched from it on."""
+        before = self.watch
+        self.readings, evaluations = settle(before.gauges, self.readings, second)
+        alerts = self._judge(evaluations) + self._hush()
+        self.watch, self.since = self._watches.at(second), second
+        self.readings = carried_readings(before.gauges, self.readings, self.watch.gauges)
+        self.machines, ends = carried_machines(before, self.machines, self.watch, self.watch.gauge >= 0)
+        return alerts + ends
+
+    def _apply_notes(self) -> list[Alert]:
         alerts: list[Alert] = []
+        next_offsets = self.next_offsets
         for partition, note in sorted(self.notes.items()):
-            if self.next_offsets.get(partition, 0) >= note.offset:
+            if next_offsets.get(partition, 0) >= note.offset:
                 del self.notes[partition]
                 if partition < len(self.readings.watermark):
                     self.readings, evaluations = pass_by(self.watch.gauges, self.readings, partition, note.reached)
                     alerts += self._judge(evaluations)
-        return alerts + self._hush()
+        return alerts
 
     def _judge(self, evaluations: Evaluations) -> list[Alert]:
         watch = self.watch

@@ -56,6 +56,10 @@ def nothing_waits() -> Waiting:
     return Waiting(whole, whole, whole, flag, np.zeros(0), flag, whole, whole)
 
 
+INPUT_COLUMNS = ("heard", "partition", "hold", "mark", "shown_at", "shown_value", "shown_good", "shown_hold")
+GAUGE_COLUMNS = ("newest", "told_at", "told_value")
+
+
 @dataclass(frozen=True)
 class ReadingState:
     """Hold what was read, per partition, input and gauge; times are UTC µs, LONG_AGO where nothing was.

@@ -16,22 +16,21 @@ import msgspec
 import numpy as np
 
 from schemas.errors import DataLossError, RejectedRecordError
-from streams.alert_state import State
+from streams.alert_state import INACTIVE, State
 from streams.closings import Bound, Closings, Stream
 from streams.condition import Ints
 from streams.evaluate import Evaluator
 from streams.gauge import KEYS, Gauges
 from streams.reading_rules import IdleNote
-from streams.reading_state import ReadingState, Waiting, nothing_read
-from streams.telling import Machine
+from streams.reading_state import GAUGE_COLUMNS, INPUT_COLUMNS, ReadingState, Waiting, nothing_read
+from streams.telling import Machine, machine_of
 from streams.watch import Watch
+from streams.watches import Watches
 
-VERSION = 1
+VERSION = 2
 TOPIC = "alerts.state.v1"
 MOST_DECODED_BYTES = 256_000_000
 
-_INPUT_COLUMNS = ("heard", "partition", "hold", "mark", "shown_at", "shown_value", "shown_good", "shown_hold")
-_GAUGE_COLUMNS = ("newest", "told_at", "told_value")
 _MACHINE_COLUMNS = ("phase", "is_stale", "start", "fired", "kept", "seen")
 
 
@@ -45,7 +44,9 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Carry positions and state; times are UTC µs.
 
-    `positions` are the next offsets to read, `topics` the ids of the topics in which they are offsets.
+    `positions` are the next offsets to read, `topics` the ids of the topics in which they are offsets. `since` is
+    the second from which the watch of the reading rules counts; where partitions wait for each other at the next
+    one, `positions` lie before what is held. `machines` are those of reading rules.
     """
 
     version: int = VERSION
@@ -53,6 +54,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     positions: dict[str, dict[int, int]]
     kept_from: int
     told_through: int
+    since: int
     bounds: list[tuple[str, int, int, int, bool]]
     notes: list[tuple[int, int, int | None]]
     watermark: list[int]
@@ -62,6 +64,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Columns
     machines: list[Machine]
     machine_state: Columns
+    sum_machines: list[Machine]
+    sum_machine_state: Columns
 
     def encode(self) -> bytes:
         """Return the value of the message."""
@@ -110,74 +114,62 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
     keys = watch.gauges.table.select(KEYS).to_numpy()
     whose = watch.gauges.subjects.select(KEYS[:3]).to_numpy()
     fed = readings.waiting.input
-    parts = [(part.watch, part.machines, part.machines.active) for part in (rules, sums)]
     return Snapshot(
         positions=positions | {"telemetry.power.v1": dict(rules.next_offsets), "windows.rack.v1": {0: resume.offset}},
         kept_from=resume.kept_from,
         told_through=sums.told_through,
+        since=rules.since,
         bounds=[(*stream, *bound) for stream, bound in resume.bounds.items()],
         notes=[(partition, *note) for partition, note in rules.notes.items()],
         watermark=readings.watermark.tolist(),
         is_open=readings.is_open.tolist(),
-        inputs=_packed(keys[heard], {name: getattr(readings, name)[heard] for name in _INPUT_COLUMNS}),
-        gauges=_packed(whose[spoke], {name: getattr(readings, name)[spoke] for name in _GAUGE_COLUMNS}),
+        inputs=_packed(keys[heard], {name: getattr(readings, name)[heard] for name in INPUT_COLUMNS}),
+        gauges=_packed(whose[spoke], {name: getattr(readings, name)[spoke] for name in GAUGE_COLUMNS}),
         waiting=_packed(keys[fed], {name: getattr(readings.waiting, name) for name in Waiting._fields[1:]}),
-        machines=[_machine(watched, int(row)) for watched, _, active in parts for row in active],
-        machine_state=_packed(
-            np.zeros((0, 0)),
-            {
-                name: np.concatenate([getattr(machines, name)[active] for _, machines, active in parts])
-                for name in _MACHINE_COLUMNS
-            },
-        ),
+        machines=[machine_of(watch, row) for row in rules.machines.active.tolist()],
+        machine_state=_packed_machines(rules.machines),
+        sum_machines=[machine_of(sums.watch, row) for row in sums.machines.active.tolist()],
+        sum_machine_state=_packed_machines(sums.machines),
     )
 
 
-def restore(snapshot: Snapshot, watch: Watch, streams: list[Stream]) -> Restored:
-    """Return the evaluator that `snapshot` was taken of, as far as `watch` still watches the same."""
-    evaluator = Evaluator(watch, streams)
+def restore(snapshot: Snapshot, watches: Watches, streams: list[Stream]) -> Restored:
+    """Return the evaluator that `snapshot` was taken of, as far as `watches` still watch the same."""
+    evaluator = Evaluator(watches, streams, since=snapshot.since, told_through=snapshot.told_through)
     rules, sums = evaluator.readings, evaluator.sums
     bounds = {(topic, number): Bound(closed, told, is_open) for topic, number, closed, told, is_open in snapshot.bounds}
     at = snapshot.positions["windows.rack.v1"][0]
     sums.closings = Closings(streams, bounds=bounds, evaluated=snapshot.kept_from, next_offset=at)
-    sums.told_through = snapshot.told_through
     rules.notes = {partition: IdleNote(offset, reached) for partition, offset, reached in snapshot.notes}
-    rules.next_offsets = dict(snapshot.positions.get("telemetry.power.v1", {}))
-    rules.readings = _readings(snapshot, watch.gauges, rules.readings)
-    orphans = _put_machines(snapshot, watch, rules.machines, sums.machines)
+    rules.go_on_at(snapshot.positions.get("telemetry.power.v1", {}))
+    rules.readings = _readings(snapshot, rules.watch.gauges, rules.readings)
+    orphans = _put_machines(snapshot.machines, snapshot.machine_state, rules.machines, rules.watch, rules.watch.gauge)
+    orphans += _put_machines(
+        snapshot.sum_machines, snapshot.sum_machine_state, sums.machines, sums.watch, sums.watch.subject
+    )
     positions = {(topic, number): offset for topic, at in snapshot.positions.items() for number, offset in at.items()}
     return Restored(evaluator, positions, orphans)
 
 
-def _machine(watch: Watch, row: int) -> Machine:
-    named = watch.table.row(row, named=True)
-    rule = watch.rules[named["rule"]]
-    return Machine(
-        rule=rule.id,
-        rule_version=watch.versions[named["rule"]],
-        subject_kind=named["subject_kind"],
-        subject=named["subject"],
-        path=named["path"],
-        site=named["site"],
-        severity=rule.severity,
-    )
+def _packed_machines(state: State) -> Columns:
+    active = state.active
+    return _packed(np.zeros((0, 0)), {name: getattr(state, name)[active] for name in _MACHINE_COLUMNS})
 
 
 def _put_machines(
-    snapshot: Snapshot, watch: Watch, of_readings: State, of_sums: State
+    machines: list[Machine], packed: Columns, state: State, watch: Watch, judged: Ints
 ) -> list[tuple[Machine, dict[str, int]]]:
-    """Put each machine where its rule row is judged; return those that have none."""
-    rows = {key: row for row, key in enumerate(watch.keys)}
-    columns = _unpacked(snapshot.machine_state)
+    """Put each machine at its rule row, of those that are judged (≥ 0); return the active ones that have none."""
+    rows = {key: row for row, key in enumerate(watch.keys) if judged[row] >= 0}
+    columns = _unpacked(packed)
     orphans = []
-    for nth, machine in enumerate(snapshot.machines):
+    for nth, machine in enumerate(machines):
         row = rows.get((machine.rule, machine.subject_kind, machine.subject))
-        if row is None:
+        if row is not None:
+            for name, column in columns.items():
+                getattr(state, name)[row] = column[nth]
+        elif columns["phase"][nth] != INACTIVE:
             orphans.append((machine, {name: int(column[nth]) for name, column in columns.items()}))
-            continue
-        state = of_readings if watch.gauge[row] >= 0 else of_sums
-        for name, column in columns.items():
-            getattr(state, name)[row] = column[nth]
     return orphans
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from schemas.alert import Alert
 from schemas.partial import Envelope
 from streams.alert_state import Transitions, advance, at_rest, hush
+from streams.carry import carried_machines, realigned
 from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
 from streams.members import Members
@@ -27,6 +28,7 @@ from streams.running_jobs import RunningJobs
 from streams.sums import MISSING, SECOND, Block, Sources, subjects_of
 from streams.telling import Facts, alerts_of, no_facts
 from streams.watch import Watch
+from streams.watches import Watches
 
 ROWS_AT_ONCE = 120_000
 """WINDOW rows that one call of `close` leads to, so that a replay of hours holds up no reading for long."""
@@ -65,14 +67,21 @@ class SumRules:
     alerts and windows were sent; what is read again of them only fills memory.
     """
 
-    def __init__(self, watch: Watch, streams: Iterable[Stream], jobs: RunningJobs) -> None:
-        self.watch = watch
-        self.machines = at_rest(len(watch.table))
+    def __init__(
+        self, watches: Watches, streams: Iterable[Stream], jobs: RunningJobs, told_through: int = NOTHING
+    ) -> None:
+        self.watch = watches.at(told_through - SECOND)
+        self.machines = at_rest(len(self.watch.table))
         self.closings = Closings(streams)
-        self.told_through = NOTHING
+        self.told_through = told_through
+        self._watches = watches
         self._jobs = jobs
-        self._blocks: dict[int, Block] = {}
-        self._recent = RecentPower(watch.members)
+        self._kept: dict[int, _Kept] = {}
+        self._recent = RecentPower(self.watch.members)
+
+    def follow(self, watches: Watches) -> None:
+        """Know a longer timeline; seconds that are told stay as they are."""
+        self._watches = watches
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
@@ -105,31 +114,52 @@ class SumRules:
         """Return how the power of each subject changed in the 1, 5 and 30 s up to a closed second (streams.ramps)."""
         return self._recent.ramps(second)
 
-    def _assembled(self, rows: pl.DataFrame) -> Iterator[Block]:
+    def _assembled(self, watch: Watch, rows: pl.DataFrame) -> Iterator[Block]:
         """Assemble rows, ordered by second, by as many whole seconds as fit into one message."""
-        members = self.watch.members
-        if self._recent.members is not members:
-            self._recent = RecentPower(members)
+        members = watch.members
         for part in _stretches(rows, max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))):
             sources = Sources(members, part)
-            self._recent.keep(sources.seconds, sources.whole_power)
+            if members is self._recent.members:
+                self._recent.keep(sources.seconds, sources.whole_power)
             yield subjects_of(sources)
 
     def _closed(self, closed: Closed) -> tuple[list[Alert], list[SiteWindows]]:
         alerts: list[Alert] = []
         windows: list[SiteWindows] = []
-        for block in self._assembled(closed.rows):
-            new = block.at(slice(int(np.searchsorted(block.seconds, self.told_through)), None))
-            alerts += self._judge(new)
-            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
-            windows += self._windows(new, "closing", 1, closed.missing)
-        end = closed.end_second
-        if end > self.told_through:
-            windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
-            alerts += self._hush(end - SECOND)
-            windows += self._minutes(self.told_through, end, closed.missing)
-            self.told_through = end
+        for start, end, watch in self._watches.between(closed.first_second, closed.end_second):
+            told = self._closed_in(watch, closed.within(start, end))
+            alerts += told.alerts
+            windows += told.windows
         return alerts, windows
+
+    def _closed_in(self, watch: Watch, closed: Closed) -> Output:
+        """Take closed seconds in all of which one facility is in force."""
+        is_new = closed.end_second > self.told_through
+        alerts = self._turn_to(watch) if is_new else []
+        windows: list[SiteWindows] = []
+        for block in self._assembled(watch, closed.rows):
+            self._keep(watch, block)
+            new = block.at(slice(int(np.searchsorted(block.seconds, self.told_through)), None))
+            if len(new.seconds):
+                alerts += self._judge(new)
+                windows += self._windows(watch, new, "closing", 1, closed.missing)
+        if is_new:
+            windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
+            alerts += self._hush(closed.end_second - SECOND)
+            windows += self._minutes(self.told_through, closed.end_second, closed.missing)
+            self.told_through = closed.end_second
+        return Output(alerts, windows)
+
+    def _turn_to(self, watch: Watch) -> list[Alert]:
+        """Judge by the watch of the seconds that come; all before them are judged, and their silences noted."""
+        if watch is self.watch:
+            return []
+        self.machines, ends = carried_machines(self.watch, self.machines, watch, watch.subject >= 0)
+        self.watch, self._recent = watch, RecentPower(watch.members)
+        return ends
+
+    def _keep(self, watch: Watch, block: Block) -> None:
+        self._kept |= {int(second): _Kept(watch, block.at(index)) for index, second in enumerate(block.seconds)}
 
     def _judge(self, block: Block) -> list[Alert]:
         """Judge sum rules on whole seconds; a second in which nothing of a subject is known is no evaluation."""
@@ -156,35 +186,42 @@ class SumRules:
         return self._told(happened, no_facts())
 
     def _revised(self, rows: pl.DataFrame) -> list[SiteWindows]:
+        if rows.is_empty():
+            return []
         windows: list[SiteWindows] = []
-        minutes: set[int] = set()
-        for block in self._assembled(rows):
-            self._blocks |= {int(second): block.at(index) for index, second in enumerate(block.seconds)}
-            minutes |= {int(second) // MINUTE * MINUTE for second in block.seconds}
-            windows += self._windows(block, "revision", 1, ())
-        for minute in sorted(minutes):
+        seconds = rows["second"].cast(pl.Int64)
+        for start, end, watch in self._watches.between(int(seconds[0]), int(seconds[-1]) + SECOND):
+            for block in self._assembled(watch, rows.filter(seconds.is_between(start, end, closed="left"))):
+                self._keep(watch, block)
+                windows += self._windows(watch, block, "revision", 1, ())
+        for minute in sorted({int(second) // MINUTE * MINUTE for second in seconds.unique()}):
             if minute + MINUTE <= self.told_through:
                 windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
         return windows
 
     def _minutes(self, after: int, end: int, missing: tuple[Stream, ...], kind: Kind = "closing") -> list[SiteWindows]:
-        """Return the minutes that end in `(after, end]`."""
-        seconds = sorted(second for second in self._blocks if after < second // MINUTE * MINUTE + MINUTE <= end)
-        if not seconds:
+        """Return the minutes that end in `(after, end]`: each of the subjects that there are in its last second."""
+        windows: list[SiteWindows] = []
+        last_seconds = {second: second // MINUTE * MINUTE + MINUTE - SECOND for second in sorted(self._kept)}
+        chosen = [second for second, last in last_seconds.items() if after < last + SECOND <= end]
+        if not chosen:
             return []
-        block = Block.stacked([self._blocks[second] for second in seconds])
-        return self._windows(minutes_of(block), kind, 60, missing)
+        for start, stop, watch in self._watches.between(last_seconds[chosen[0]], last_seconds[chosen[-1]] + SECOND):
+            blocks = [self._kept[second].of(watch) for second in chosen if start <= last_seconds[second] < stop]
+            if blocks:
+                windows += self._windows(watch, minutes_of(Block.stacked(blocks)), kind, 60, missing)
+        return windows
 
-    def _windows(self, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
-        if not len(block.seconds):
-            return []
-        rows = windows_of(self.watch.members, block, every_seconds=every)
+    def _windows(
+        self, watch: Watch, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]
+    ) -> list[SiteWindows]:
+        rows, sites = windows_of(watch.members, block, every_seconds=every), _sites(watch)
         first, end = int(block.seconds[0]), int(block.seconds[-1]) + every * SECOND
-        if len(self._sites) == 1:
-            return [SiteWindows(next(iter(self._sites.values())), kind, every, first, end, missing, rows)]
-        site = self.watch.members.subjects["site"].to_numpy()
+        if len(sites) == 1:
+            return [SiteWindows(next(iter(sites.values())), kind, every, first, end, missing, rows)]
+        site = watch.members.subjects["site"].to_numpy()
         windows = []
-        for which, name in self._sites.items():
+        for which, name in sites.items():
             # As where there is one site: of a second in which no source of it spoke there are no rows.
             heard = np.any(block.readings[:, site == which] > 0, axis=1)
             theirs = rows.filter(np.outer(heard, site == which).ravel())
@@ -195,19 +232,30 @@ class SumRules:
         rows = windows_of(self.watch.members, _no_block(self.watch.members), every_seconds=1)
         return [
             SiteWindows(name, "closing", 1, first, closed.end_second, closed.missing, rows)
-            for name in self._sites.values()
+            for name in _sites(self.watch).values()
         ]
-
-    @property
-    def _sites(self) -> dict[int, str]:
-        return dict(self.watch.registry.sites.select("site", "path").iter_rows())
 
     def _told(self, happened: Transitions, facts: Facts) -> list[Alert]:
         return alerts_of(self.watch, happened, facts, self._jobs.causes_in(self.watch.registry))
 
     def _forget(self) -> None:
-        for second in [second for second in self._blocks if second < self.closings.kept_from]:
-            del self._blocks[second]
+        for second in [second for second in self._kept if second < self.closings.kept_from]:
+            del self._kept[second]
+
+
+class _Kept(NamedTuple):
+    """One closed second, and what is watched in it."""
+
+    watch: Watch
+    block: Block
+
+    def of(self, watch: Watch) -> Block:
+        """Return the second as one of the subjects of another watch."""
+        return self.block if watch is self.watch else realigned(self.block, self.watch.members, watch.members)
+
+
+def _sites(watch: Watch) -> dict[int, str]:
+    return dict(watch.registry.sites.select("site", "path").iter_rows())
 
 
 def _stretches(rows: pl.DataFrame, seconds: int) -> Iterator[pl.DataFrame]:

@@ -32,6 +32,21 @@ class Machine(msgspec.Struct, frozen=True, array_like=True):
     severity: str
 
 
+def machine_of(watch: Watch, row: int) -> Machine:
+    """Return the machine of a rule row."""
+    named = watch.table.row(row, named=True)
+    rule = watch.rules[named["rule"]]
+    return Machine(
+        rule=rule.id,
+        rule_version=watch.versions[named["rule"]],
+        subject_kind=named["subject_kind"],
+        subject=named["subject"],
+        path=named["path"],
+        site=named["site"],
+        severity=rule.severity,
+    )
+
+
 class Facts(NamedTuple):
     """Hold what was known at each evaluation; `earlier_at` LONG_AGO where there was no evaluation before.
 

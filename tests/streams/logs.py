@@ -17,10 +17,13 @@ from schemas.partial import PARTIAL, Envelope
 from schemas.registry import Registry, assign
 from schemas.rule import Rule
 from schemas.subject import SubjectKind
+from schemas.timeline import Timeline
 from streams.evaluate import Evaluator, SiteWindows
 from streams.snapshot import Restored, decode, restore, take
 from streams.sums import SECOND
+from streams.telling import ended
 from streams.watch import Watch, watch
+from streams.watches import Watches
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halo-2mw.toml"
 START = 1_721_116_800 * SECOND
@@ -140,7 +143,7 @@ def _roll_up(logs: Logs, draw: np.random.Generator, second: int, heard: dict[int
 class Run:
     """An evaluator over logs: reads in cuts, takes snapshots, dies and comes back."""
 
-    watch: Watch
+    watches: Watches
     logs: Logs
     evaluator: Evaluator
     at: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
@@ -149,8 +152,14 @@ class Run:
     windows: list[SiteWindows] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, watched: Watch, logs: Logs) -> Run:
-        return cls(watched, logs, Evaluator(watched, STREAMS))
+    def begin(cls, watched: Watch | Watches, logs: Logs) -> Run:
+        watches = Watches.always(watched) if isinstance(watched, Watch) else watched
+        return cls(watches, logs, Evaluator(watches, STREAMS))
+
+    def hear(self, timeline: Timeline) -> None:
+        """Hear of versions, as a worker does before it reads on."""
+        self.watches = self.watches.following(timeline)
+        self.alerts += self.evaluator.follow(self.watches)
 
     @property
     def is_over(self) -> bool:
@@ -181,8 +190,9 @@ class Run:
 
     def come_back(self, value: bytes) -> None:
         """Begin again from a snapshot, as after a kill."""
-        restored: Restored = restore(decode(value), self.watch, STREAMS)
+        restored: Restored = restore(decode(value), self.watches, STREAMS)
         self.evaluator = restored.evaluator
+        self.alerts += [ended(machine, state) for machine, state in restored.orphans]
         self.at = {0: 0, 1: 0} | {number: at for (topic, number), at in restored.positions.items() if topic == POWER}
         self.partials_at = restored.positions["windows.rack.v1", 0]
 
