@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.partial import PARTIAL
-from streams.meter_seconds import READINGS, meter_seconds
+from streams.meter_seconds import IDENTITY, READINGS, meter_seconds
 from streams.roll_up import METER_TOPIC, RollUp
 from tests.streams.log import SECOND, START, Meter, meter_frame, meters, play, rows, slots, standing
 
@@ -178,26 +178,34 @@ def test_a_restart_anywhere_tells_the_same_from_its_floor_on(log, stop, cuts):
     assert_frame_equal(again, whole.filter(whole["at"] >= int(note) - START))
 
 
+def kept(readings):
+    columns = (
+        (round(r.at * SECOND), r.meter, r.phase, r.power, r.current, r.energy, round(3 * SECOND * (r.interval or 1)))
+        for r in readings
+    )
+    return pl.DataFrame(list(columns), schema=READINGS, orient="row")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(power_readings, min_size=1, max_size=12), st.randoms())
 def test_the_order_and_repeats_of_readings_do_not_matter(readings, random):
-    frame = pl.DataFrame(
-        [
-            (
-                round(r.at * SECOND),
-                r.meter,
-                r.phase,
-                r.power,
-                r.current,
-                r.energy,
-                round(3 * SECOND * (r.interval or 1)),
-            )
-            for r in readings
-        ],
-        schema=READINGS,
-        orient="row",
-    )
+    frame = kept(readings)
     shuffled = pl.concat([frame, frame]).sample(fraction=1, shuffle=True, seed=random.randint(0, 99))
     first = meter_seconds(frame, 0, 30)
     assert first.schema == PARTIAL.polars
     assert_frame_equal(first, meter_seconds(shuffled, 0, 30))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(power_readings, min_size=2, max_size=12), st.randoms())
+def test_of_two_sets_of_readings_the_fuller_is_seen_to_be(readings, random):
+    """Fails where only readings that hold are counted: one that takes the place of another leaves their number."""
+    full = kept(readings).unique(IDENTITY, keep="first", maintain_order=True)
+    poor = full.filter(pl.Series([random.random() < 0.7 for _ in range(len(full))], dtype=pl.Boolean))
+    told = {name: meter_seconds(part, 0, 30) for name, part in (("full", full), ("poor", poor))}
+    both = told["full"].join(told["poor"], on=("second", "subject"), how="full", coalesce=True, suffix="_poor")
+    counted = both.select("readings", pl.col("readings_poor").fill_null(0))
+    assert (counted["readings"] >= counted["readings_poor"]).all()
+    values = [name for name in PARTIAL.polars if name not in ("second", "subject", "readings", "digest")]
+    differs = both.select(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_poor")) for name in values))
+    assert (counted.filter(differs.to_series()).select(pl.col("readings") > pl.col("readings_poor"))).to_series().all()
