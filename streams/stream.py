@@ -120,12 +120,12 @@ class Stream(ABC, Generic[R]):
         """Return revisions of closed seconds; `rows` as they stand now, ordered by second."""
         if rows.is_empty():
             return []
-        seconds = rows["second"].cast(pl.Int64) // SECOND
+        seconds = _seconds_of(rows)
         return self._split("revision", int(seconds[0]), int(seconds[-1]) + 1, rows, to_offset)
 
     def _split(self, kind: Kind, first: int, end: int, rows: pl.DataFrame, to_offset: int) -> list[Partial]:
         """Return partials that cover `[first, end)` without a gap, each of at most ROWS_A_PARTIAL rows or a second."""
-        seconds = (rows["second"].cast(pl.Int64) // SECOND).to_numpy()
+        seconds = _seconds_of(rows)
         starts, bounds = [0], [first]
         while len(seconds) - starts[-1] > ROWS_A_PARTIAL:
             cut = int(np.searchsorted(seconds, seconds[starts[-1] + ROWS_A_PARTIAL]))
@@ -152,3 +152,7 @@ class Stream(ABC, Generic[R]):
             end_second=end * SECOND,
             watermark=0 if self.watermark == NO_TIME else self.watermark,
         )
+
+
+def _seconds_of(rows: pl.DataFrame) -> Int64s:
+    return rows["second"].to_numpy().view(np.int64) // SECOND
