@@ -1,6 +1,6 @@
 """Where our microseconds go: CPU a GPU row by part of roll up, in process, as a table.
 
-`python -m benchmarks.streams.profile [--rows 2000] [--drain 1.0]`: each part's own CPU time, without that of the parts
+`python -m benchmarks.streams.profile [--rows 2000] [--drain 3]`: each part's own CPU time, without that of the parts
 that it calls; all threads count. Kafka and Faust are not in it.
 """
 
@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import time
-from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-from benchmarks.streams import run
+from benchmarks.campus import START, Campus, campus_registry
 from schemas import admission, arrow
-from schemas.facility import load
+from schemas.admission import admit
+from schemas.decode import decode
 from schemas.gpu import GPU
-from schemas.registry import assign
+from schemas.message import Message
+from schemas.partial import encode
+from schemas.registry import Registry
+from schemas.topics import BY_NAME
 from streams import gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+from streams.roll_up import GPU_TOPIC
+
+SECONDS = 24
 
 
 class Stopwatch:
@@ -58,13 +66,13 @@ class Stopwatch:
 
 def watched() -> Stopwatch:
     """Return a stopwatch on every part of the hot path."""
-    watch = Stopwatch()
+    watch, here = Stopwatch(), sys.modules[__name__]
     for owner, name, part in (
-        (run, "decode", "decode"),
+        (here, "decode", "decode"),
         (arrow, "_sort_out", "decode: look at each message"),
         (arrow, "_read_joined", "decode: read joined bodies"),
         (arrow, "_placed", "decode: places of rows"),
-        (run, "admit", "admit"),
+        (here, "admit", "admit"),
         (admission, "quantize", "admit: quantize"),
         (roll_up.RollUp, "feed", "roll up: rest of feed"),
         (roll_up, "_by_partition", "roll up: partitions"),
@@ -77,48 +85,68 @@ def watched() -> Stopwatch:
         (stream.Stream, "feed", "stream: feed"),
         (gpu_stream, "rack_rows", "partial: frame"),
         (stream.Stream, "_split", "partial: split"),
-        (run, "encode", "partial: encode"),
+        (here, "encode", "partial: encode"),
     ):
         watch.watch(owner, name, part)
     return watch
 
 
-def profile(rows_a_message: int, drain_secs: float, repeats: int) -> None:
+def drains_of(campus: Campus, seconds: int, drain_secs: int) -> list[list[Message]]:
+    """Return GPU messages of the campus as drains of so many seconds; a worker that has to catch up drains many."""
+    partitions = BY_NAME[GPU_TOPIC].partitions
+    next_offsets, drains = [0] * partitions, []
+    for second in range(seconds):
+        if second % drain_secs == 0:
+            drains.append([])
+        for sent in campus.messages(START + second):
+            if sent.topic == GPU_TOPIC:
+                number = crc32(sent.key) % partitions
+                place = (GPU_TOPIC, number, next_offsets[number])
+                drains[-1].append(Message(*place, sent.at, sent.key, sent.value, tuple(sent.headers)))
+                next_offsets[number] += 1
+    return [sorted(drain, key=lambda each: (each.partition, each.offset)) for drain in drains]
+
+
+def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
     """Print the table."""
-    registry = assign(load(Path("examples/halo-150mw.toml")))
-    run.DRAIN_SECS = drain_secs
-    drains = run.messages_of(registry.slots, rows_a_message)
+    registry = campus_registry()
+    drains = drains_of(Campus(registry, rows_a_message), SECONDS, drain_secs)
     watch = watched()
-    rows = messages = 0
+    rows = 0
     for _ in range(repeats):
         rolling = roll_up.RollUp(registry.slots, registry.meters)
-        for partition in range(run.PARTITIONS):
-            rolling.assign((run.GPU_TOPIC, partition), "", 0)
+        for partition in range(BY_NAME[GPU_TOPIC].partitions):
+            rolling.assign((GPU_TOPIC, partition), "", 0)
         for number, drain in enumerate(drains):
             kept = (dict(watch.spent), dict(watch.calls))
-            decoded = run.decode(run.GPU_TOPIC, drain, registry)
-            admitted = run.admit(GPU, decoded.frame, registry, clock="event")
-            ends = {message.partition: message.offset + 1 for message in drain}
-            for partial in rolling.feed(run.GPU_TOPIC, admitted.rows, ends, 0):
-                run.encode(partial)
-            rolling.places()
+            came = take(rolling, registry, drain)
             if number <= len(drains) // 4:  # the first drains make room and warm up
                 watch.spent, watch.calls = kept
             else:
-                rows += len(admitted.rows)
-                messages += len(drain)
+                rows += came
     total = sum(watch.spent.values())
-    print(f"{rows_a_message} rows a message, drains of {rows * 4 // 3 // len(drains) // repeats} rows")
+    print(f"{rows_a_message} rows a message, drains of {drain_secs} s of the campus")
     for part, spent in sorted(watch.spent.items(), key=lambda each: -each[1]):
         print(f"{spent / rows * 1e9:8.1f} ns a row  {watch.calls[part]:6d} calls  {part}")
     print(f"{total / rows * 1e9:8.1f} ns a row, {rows / total / 1e6:.2f} M rows per CPU-second")
+
+
+def take(rolling: roll_up.RollUp, registry: Registry, drain: list[Message]) -> int:
+    """Do with a drain what the worker does, but for Kafka; return the number of rows."""
+    decoded = decode(GPU_TOPIC, drain, registry)
+    admitted = admit(GPU, decoded.frame, registry, clock="event")
+    ends = {message.partition: message.offset + 1 for message in drain}
+    for partial in rolling.feed(GPU_TOPIC, admitted.rows, ends, 0):
+        encode(partial)
+    rolling.places()
+    return len(admitted.rows)
 
 
 def main() -> None:
     """Print where the CPU time goes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--drain", type=float, default=1.0)
+    parser.add_argument("--drain", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     profile(arguments.rows, arguments.drain, arguments.repeats)
