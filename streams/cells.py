@@ -2,7 +2,8 @@
 
 Of several readings one with power stands before one without, then the one with the greater time, of equal
 times that with the greater power, utilization and energy; the greatest power and temperature are kept over
-all. So merging is commutative, and merging a reading twice changes nothing.
+all. So merging is commutative, and merging a reading twice changes nothing. Each different thing that was
+said counts once, so that whatever changes a cell makes its version greater (streams/ring.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Words = NDArray[np.uint64]
 
 SECOND = 1_000_000
 TICK = SECOND // 64
-"""A reading sets the bit of the 64th of a second in which it was made: the number of bits is that of readings."""
+"""A reading sets the bit of the 64th of a second in which it was made: one that sets a new bit is a new one."""
 BIT = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
 TEMPERATURE_BIAS = 1_000
 
@@ -42,13 +43,17 @@ class Cells(NamedTuple):
     """The greatest of all readings, 0.1 W."""
     seen: Words
     """One bit for each TICK in which a reading was made."""
+    readings: Int32s
+    """How many different readings came."""
+    digest: Words
+    """Σ mod 2⁶⁴ of their hashes."""
 
     def pick(self, chosen: NDArray[np.intp]) -> Cells:
         """Return the cells that an index chooses."""
         return Cells._make(column[chosen] for column in self)
 
 
-DTYPES = dict(zip(Cells._fields, ("i4", "i4", "i2", "i4", "i8", "i4", "u8"), strict=True))
+DTYPES = dict(zip(Cells._fields, ("i4", "i4", "i2", "i4", "i8", "i4", "u8", "i4", "u8"), strict=True))
 
 
 def bits_of(micros: Int32s) -> Words:
@@ -59,7 +64,7 @@ def bits_of(micros: Int32s) -> Words:
 
 
 def one_a_cell(at: Int64s, cells: Cells) -> tuple[Int64s, Cells]:
-    """Return the readings with those that fall into one cell merged, by cell."""
+    """Return the readings, no two of which are the same, with those that fall into one cell merged, by cell."""
     order = np.lexsort((cells.energy, _rank(cells), at))
     at, cells = at[order], cells.pick(order)
     starts = np.flatnonzero(np.diff(at, prepend=at[0] - 1))
@@ -67,11 +72,13 @@ def one_a_cell(at: Int64s, cells: Cells) -> tuple[Int64s, Cells]:
         power_max=np.maximum.reduceat(cells.power_max, starts),
         temperature=np.maximum.reduceat(cells.temperature, starts),
         seen=np.bitwise_or.reduceat(cells.seen, starts),
+        readings=np.add.reduceat(cells.readings, starts),
+        digest=np.add.reduceat(cells.digest, starts),
     )
 
 
 def merged(old: Cells, new: Cells) -> Cells:
-    """Return each cell with what stands of both; commutative, and merging twice is merging once."""
+    """Return each cell with what stands of both; commutative. `new` counts no reading that `old` counts."""
     mine, theirs = _rank(new), _rank(old)
     stands = (mine > theirs) | ((mine == theirs) & (new.energy > old.energy))
     pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(new, old, strict=True)
@@ -79,6 +86,8 @@ def merged(old: Cells, new: Cells) -> Cells:
         power_max=np.maximum(old.power_max, new.power_max),
         temperature=np.maximum(old.temperature, new.temperature),
         seen=old.seen | new.seen,
+        readings=old.readings + new.readings,
+        digest=old.digest + new.digest,
     )
 
 

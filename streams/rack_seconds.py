@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.cells import SECOND, TICK, Cells, Int32s, Int64s, Words
+from streams.cells import SECOND, Cells, Int32s, Int64s, Words
 from streams.digest import SPREAD, WORD, mixed, summed
+from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
 
 HALF = 1 << 32
-SPREAD_BIT = np.array([(SPREAD[3] << bit) % WORD for bit in range(64)], np.uint64)
-"""What the word `seen` of one reading adds to a hash, by TICK."""
 
 
 class RackSeconds(NamedTuple):
@@ -52,7 +51,7 @@ class Layout(NamedTuple):
 def rack_seconds(seconds: Int64s, cells: Cells, is_merged: bool, layout: Layout, slots: GpuSlots) -> RackSeconds:
     """Sum cells [second, GPU] by rack; a rack of which nothing came in a second has no row.
 
-    Without `is_merged` each cell has one reading at most, and `power_max` and `seen` are not read.
+    Without `is_merged` each cell has one reading at most, and what is kept of several is not read.
     """
     if not cells.micros.size:
         return RackSeconds(*(np.empty(0, np.int64) for _ in RackSeconds._fields))
@@ -85,8 +84,8 @@ def rack_seconds(seconds: Int64s, cells: Cells, is_merged: bool, layout: Layout,
         expected=expected,
         reporting=reporting,
         oldest_age_microseconds=SECOND - youngest.astype(np.int64),
-        readings=total(np.bitwise_count(cells.seen)) if is_merged else came,
-        digest=summed(digests(seconds, cells, is_merged, slots.identity[numbers]), starts, axis=1),
+        readings=total(cells.readings) if is_merged else came,
+        digest=summed(cells.digest if is_merged else hashes(seconds, cells, slots.identity[numbers]), starts, axis=1),
     )
     return _present(columns, came > 0)
 
@@ -113,29 +112,29 @@ def _silent_nameplate(power: Int32s, nameplates: Int64s, layout: Layout) -> Int6
     return np.where(unknown > 0, -1, watts)
 
 
-def digests(seconds: Int64s, cells: Cells, is_merged: bool, identity: Words) -> Words:
-    """Return the hash of each cell, 0 where nothing came.
-
-    It is streams.digest.hashed of five words: event time in µs, power over power_max, utilization over
-    temperature (32 bits each), `seen`, and the slot's identity. A word enters with a factor, so a column enters
-    with a factor too, and no word is put together.
-    """
+def hashes(seconds: Int64s, cells: Cells, identity: Words) -> Words:
+    """Return the hash of the one reading of each cell [second, GPU], 0 where nothing came; `identity` by GPU."""
+    since = (seconds.astype(np.uint64) * np.uint64(SECOND * SPREAD[0] % WORD))[:, None]
+    total = hashed_readings(since, cells, identity)
     came = cells.micros >= 0
-    total = (
-        identity * np.uint64(SPREAD[4]) + (seconds.astype(np.uint64) * np.uint64(SECOND * SPREAD[0] % WORD))[:, None]
-    )
-    total += _times(cells.micros, SPREAD[0])
-    if is_merged:
-        total += _pair(cells.power, cells.power_max, SPREAD[1])
-        total += _times(cells.seen, SPREAD[3])
-    else:
-        total += _pair(cells.power, cells.power, SPREAD[1])
-        total += SPREAD_BIT.take(cells.micros // TICK)
-    total += _pair(cells.utilization, cells.temperature, SPREAD[2])
-    mixed(total)
     if not came.all():
         total[~came] = 0
     return total
+
+
+def hashed_readings(since: Words, cells: Cells | GpuRows, identity: Words) -> Words:
+    """Return the hash of each reading; `since` is what its second adds.
+
+    It is streams.digest.hashed of five words: event time in µs, power, utilization over temperature (32 bits
+    each), energy, and the slot's identity. A word enters with a factor, so a column enters with a factor too,
+    and no word is put together.
+    """
+    total = identity * np.uint64(SPREAD[4]) + since
+    total += _times(cells.micros, SPREAD[0])
+    total += _times(cells.power, SPREAD[1])
+    total += _pair(cells.utilization, cells.temperature, SPREAD[2])
+    total += _times(cells.energy, SPREAD[3])
+    return mixed(total)
 
 
 def _times(column: NDArray[Any], factor: int) -> Words:
@@ -146,11 +145,8 @@ def _times(column: NDArray[Any], factor: int) -> Words:
 
 def _pair(upper: NDArray[Any], lower: NDArray[Any], factor: int) -> Words:
     """Return the word with `upper` in its upper half and `lower` in its lower, times a factor, mod 2⁶⁴."""
-    if upper is lower:
-        words = _times(upper, factor * (HALF + 1))
-    else:
-        words = _times(upper, factor * HALF)
-        words += _times(lower, factor)
+    words = _times(upper, factor * HALF)
+    words += _times(lower, factor)
     negative = lower < 0
     if negative.any():  # the lower half of a word holds no sign
         words += _times(negative, factor * HALF)

@@ -2,8 +2,9 @@
 
 One array a column, [second of the ring, GPU], GPUs ordered by (rack, node, gpu). Nearly always a GPU says
 one thing a second, so a reading is written where nothing stands yet; what else comes is merged
-(streams/cells.py), and only a second in which that happened has columns of its own for the greatest power
-and the number of readings. A second that is used again is cleared in all that is read of it: a ring that
+(streams/cells.py), and only a second in which that happened has columns of its own for the greatest power,
+the number of readings and their digest. Whether a reading came before is known by its hash: what is counted
+are different readings, since a version must grow with all that changes a window. A second that is used again is cleared in all that is read of it: a ring that
 cleared only its times once gave wrong sums with right counts.
 """
 
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.cells import DTYPES, Cells, Int16s, Int32s, Int64s, bits_of, merged, one_a_cell
+from streams.cells import DTYPES, SECOND, Cells, Int16s, Int32s, Int64s, Words, bits_of, merged, one_a_cell
+from streams.digest import SPREAD
 from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
-from streams.rack_seconds import Layout, RackSeconds, rack_seconds
+from streams.rack_seconds import Layout, RackSeconds, hashed_readings, hashes, rack_seconds
 
 NO_SECOND = np.iinfo(np.int64).min
 ALWAYS = Cells._fields[: Cells._fields.index("power_max")]
@@ -41,7 +43,7 @@ class RingView(NamedTuple):
     utilization: Int16s
     temperature: Int32s
     energy: Int64s
-    readings: NDArray[np.uint8]
+    readings: Int32s
 
 
 class Ring:
@@ -52,7 +54,9 @@ class Ring:
         self.seconds = seconds
         self._second = np.full(seconds, NO_SECOND, np.int64)
         self._is_merged = np.zeros(seconds, np.bool_)
-        """Whether `power_max` and `seen` of a second are kept; else each cell has one reading at most."""
+        """Whether all columns of a second are kept; else each cell has one reading at most."""
+        self._heard: dict[int, list[Words]] = {}
+        """Hashes of the readings of cells that have several, by place of the second."""
         self._layout = Layout.of(slots, np.empty(0, np.int64))
         self._column = np.full(len(slots.rack), -1, np.int64)
         """By slot: its column, −1 where its rack has not come yet."""
@@ -91,7 +95,7 @@ class Ring:
         is_merged = self._spread(inside)
         cells = self._taken(inside)
         power_max = cells.power_max if is_merged else cells.power
-        readings = np.bitwise_count(cells.seen) if is_merged else (cells.micros >= 0).view(np.uint8)
+        readings = cells.readings if is_merged else (cells.micros >= 0).astype(np.int32)
         micros, power, utilization, temperature, energy, *_ = cells
         second, slots = self._second[inside], self._layout.slots
         view = RingView(second, slots, micros, power, power_max, utilization, temperature, energy, readings)
@@ -116,24 +120,61 @@ class Ring:
         """Write readings into cells in which nothing stands, one a cell."""
         for name in ALWAYS:
             getattr(flat, name)[at] = getattr(rows, name)
-        if self._is_merged.any():
-            flat.power_max[at] = rows.power
-            flat.seen[at] = bits_of(rows.micros)
+        if not self._is_merged.any():
+            return
+        kept = np.flatnonzero(self._is_merged[rows.second % self.seconds])
+        for name, column in self._alone(rows.where(kept))._asdict().items():
+            getattr(flat, name)[at[kept]] = column
 
     def _merge(self, flat: Cells, at: Int64s, rows: GpuRows) -> None:
         """Write readings beside what may stand in their cells."""
         self._keep_all(np.unique(rows.second) % self.seconds)
-        always = (getattr(rows, name) for name in ALWAYS)
-        at, new = one_a_cell(at, Cells._make((*always, rows.power, bits_of(rows.micros))))
+        new = self._alone(rows)
+        is_new = self._not_heard(flat, at, new)
+        if not len(is_new):
+            return
+        at, new = one_a_cell(at[is_new], new.pick(is_new))
         for name, standing in merged(flat.pick(at), new)._asdict().items():
             getattr(flat, name)[at] = standing
 
+    def _alone(self, rows: GpuRows) -> Cells:
+        """Return each reading as the cell that it makes alone."""
+        since = (rows.second * SECOND).astype(np.uint64) * np.uint64(SPREAD[0])
+        digest = hashed_readings(since, rows, self._slots.identity[rows.slot])
+        ones = np.ones(len(digest), np.int32)
+        return Cells(*(getattr(rows, name) for name in ALWAYS), rows.power, bits_of(rows.micros), ones, digest)
+
+    def _not_heard(self, flat: Cells, at: Int64s, new: Cells) -> NDArray[np.intp]:
+        """Return which readings their cells do not count yet, each once, and remember those of shared cells.
+
+        Only a reading of the same 64th of a second as one before can be the same: those alone are looked for.
+        """
+        first = np.sort(np.unique(new.digest, return_index=True)[1])
+        at, digest, bits = at[first], new.digest[first], new.seen[first]
+        place = at // len(self._layout.slots)
+        is_new = (flat.seen[at] & bits) == 0
+        is_new |= (flat.readings[at] == 1) & (flat.digest[at] != digest)
+        for each in np.unique(place).tolist():
+            heard = self._heard[each]
+            unsure = np.flatnonzero((place == each) & ~is_new & (flat.readings[at] > 1))
+            if len(unsure):
+                is_new[unsure] = ~np.isin(digest[unsure], np.concatenate(heard))
+            fresh = np.flatnonzero((place == each) & is_new)
+            alone = at[fresh][flat.readings[at[fresh]] == 1]
+            heard += [digest[fresh], flat.digest[np.unique(alone)]]
+        return first[is_new]
+
     def _keep_all(self, inside: Int64s) -> None:
-        """Begin to keep `power_max` and `seen` of seconds of the ring."""
+        """Begin to keep all columns of seconds of the ring."""
         for each in inside[~self._is_merged[inside]].tolist():
-            self._cells.power_max[each] = self._cells.power[each]
-            self._cells.seen[each] = bits_of(self._cells.micros[each])
+            cells, second = self._cells, self._second[each : each + 1]
+            one = Cells._make(column[each : each + 1] for column in cells)
+            cells.power_max[each] = cells.power[each]
+            cells.seen[each] = bits_of(cells.micros[each])
+            cells.readings[each] = cells.micros[each] >= 0
+            cells.digest[each] = hashes(second, one, self._slots.identity[self._layout.slots])
             self._is_merged[each] = True
+            self._heard[each] = []
 
     def _make_room(self, new: Int64s) -> None:
         old, cells = self._layout.slots, self._cells
@@ -186,7 +227,10 @@ class Ring:
 
 def _cleared(seconds: int, width: int) -> Cells:
     """Return cells in which nothing stands."""
-    return Cells._make(np.full((seconds, width), 0 if name == "seen" else -1, DTYPES[name]) for name in Cells._fields)
+    return Cells._make(
+        np.full((seconds, width), -1 if name in ALWAYS or name == "power_max" else 0, DTYPES[name])
+        for name in Cells._fields
+    )
 
 
 def _claim(micros: Int32s, at: Int64s) -> Int64s | None:
