@@ -47,7 +47,7 @@ PARTIAL = Record(
         Column("expected", pa.int32(), "GPUs or meters that should report", null=None),
         Column("reporting", pa.int32(), "GPUs or meters that did (a held reading counts)", null=None),
         Column("oldest_age_microseconds", pa.int64(), "age at the second's end of the oldest reading used", "µs"),
-        Column("readings", pa.int64(), "number of readings that went in", null=None),
+        Column("readings", pa.int64(), "number of different readings that the row is a function of", null=None),
         Column("digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a reading, as signed", null=None),
     ),
 )

@@ -4,8 +4,8 @@ One array a column, [second of the ring, GPU], GPUs ordered by (rack, node, gpu)
 one thing a second, so a reading is written where nothing stands yet; what else comes is merged
 (streams/cells.py), and only a second in which that happened has columns of its own for the greatest power,
 the number of readings and their digest. Whether a reading came before is known by its hash: what is counted
-are different readings, since a version must grow with all that changes a window. A second that is used again is cleared in all that is read of it: a ring that
-cleared only its times once gave wrong sums with right counts.
+are different readings, since a version must grow with all that changes a window. A second that is used again
+is cleared in all that is read of it: a ring that cleared only its times once gave wrong sums with right counts.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class Ring:
         since = (rows.second * SECOND).astype(np.uint64) * np.uint64(SPREAD[0])
         digest = hashed_readings(since, rows, self._slots.identity[rows.slot])
         ones = np.ones(len(digest), np.int32)
-        return Cells(*(getattr(rows, name) for name in ALWAYS), rows.power, bits_of(rows.micros), ones, digest)
+        always = (getattr(rows, name) for name in ALWAYS)
+        return Cells._make((*always, rows.power, bits_of(rows.micros), ones, digest))
 
     def _not_heard(self, flat: Cells, at: Int64s, new: Cells) -> NDArray[np.intp]:
         """Return which readings their cells do not count yet, each once, and remember those of shared cells.
@@ -162,7 +163,8 @@ class Ring:
             fresh = np.flatnonzero((place == each) & is_new)
             alone = at[fresh][flat.readings[at[fresh]] == 1]
             heard += [digest[fresh], flat.digest[np.unique(alone)]]
-        return first[is_new]
+        new_ones: NDArray[np.intp] = first[is_new]
+        return new_ones
 
     def _keep_all(self, inside: Int64s) -> None:
         """Begin to keep all columns of seconds of the ring."""
@@ -227,10 +229,8 @@ class Ring:
 
 def _cleared(seconds: int, width: int) -> Cells:
     """Return cells in which nothing stands."""
-    return Cells._make(
-        np.full((seconds, width), -1 if name in ALWAYS or name == "power_max" else 0, DTYPES[name])
-        for name in Cells._fields
-    )
+    empty = {name: -1 if name in {*ALWAYS, "power_max"} else 0 for name in Cells._fields}
+    return Cells._make(np.full((seconds, width), value, DTYPES[name]) for name, value in empty.items())
 
 
 def _claim(micros: Int32s, at: Int64s) -> Int64s | None:
