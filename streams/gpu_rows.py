@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streams.cells import SECOND, TEMPERATURE_BIAS, Int16s, Int32s, Int64s
 from streams.gpu_slots import GpuSlots
+from streams.in_force import InForce, span
 
 
 class GpuRows(NamedTuple):
@@ -44,6 +45,17 @@ class GpuRows(NamedTuple):
         second = time // SECOND
         micros = (time - second * SECOND).astype(np.int32)
         return cls(second, slots.find(rack, node, gpu), micros, *values)
+
+    @classmethod
+    def in_force(cls, rows: pl.DataFrame, in_force: InForce) -> GpuRows:
+        """Convert a frame, with the slot that each GPU has in the facility of its second."""
+        standings = in_force.between(*span(rows))
+        converted = cls.of(rows, standings[-1].slots)
+        for standing in standings[:-1]:
+            theirs = np.flatnonzero((converted.second >= standing.first) & (converted.second < standing.end))
+            ids = (rows[name].gather(theirs).to_numpy() for name in ("rack", "node", "gpu"))
+            converted.slot[theirs] = standing.slots.find(*ids)
+        return converted
 
     def part(self, start: int, end: int) -> GpuRows:
         """Return rows `[start, end)`."""

@@ -15,9 +15,9 @@ from schemas.subject import SubjectKind
 from streams.cells import TEMPERATURE_BIAS
 from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Passage, closed_end, final_end
 from streams.gpu_rows import GpuRows
-from streams.gpu_slots import GpuSlots
+from streams.in_force import InForce
 from streams.rack_seconds import RackSeconds
-from streams.ring import Ring
+from streams.rings import Rings
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
@@ -29,12 +29,12 @@ INTEGRAL = 3
 class GpuStream(Stream[GpuRows]):
     """Keep the latest reading of each GPU in each second and sum it by rack."""
 
-    def __init__(self, topic: str, partition: int, slots: GpuSlots, *, floor: int | None, now: int) -> None:
+    def __init__(self, topic: str, partition: int, in_force: InForce, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
-        self._ring = Ring(slots, RING_SECONDS)
+        self._rings = Rings(in_force, RING_SECONDS)
 
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
-        return rack_rows(self._ring.close(first, end))
+        return rack_rows(self._rings.close(first, end))
 
     def _take(self, rows: GpuRows, passing: Passage) -> list[Partial]:
         assert self.floor is not None
@@ -48,7 +48,7 @@ class GpuStream(Stream[GpuRows]):
         return partials
 
     def _admissible(self, rows: GpuRows, passing: Passage, floor: int) -> _Readings:
-        """Leave out what the registry does not know and what comes too late; mark what is late."""
+        """Leave out what no facility knew in its second and what comes too late; mark what is late."""
         message = passing.by_row(np.arange(len(passing)))
         known = rows.slot >= 0
         if passing.is_on_time(floor):
@@ -61,10 +61,12 @@ class GpuStream(Stream[GpuRows]):
 
     def _take_stretch(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:
         """On time, closings, late, revisions: in this order the drain's boundaries leave no trace."""
-        self._ring.write(part.where(~part.late).rows)
+        self._rings.write(part.where(~part.late).rows)
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
-        return partials + self._apply_late(part.where(part.late).rows, to_offset)
+        partials += self._apply_late(part.where(part.late).rows, to_offset)
+        self._rings.forget(final_end(watermark))
+        return partials
 
     def _take_long_message(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:
         """One message spans more than the ring: its late rows first, then block by block of seconds."""
@@ -74,7 +76,7 @@ class GpuStream(Stream[GpuRows]):
         while len(part.late):
             block = int(part.rows.second.min())
             partials += self._close(min(block, end), to_offset)
-            self._ring.write(part.where(part.rows.second < block + RING_SECONDS).rows)
+            self._rings.write(part.where(part.rows.second < block + RING_SECONDS).rows)
             partials += self._close(min(block + RING_SECONDS, end), to_offset)
             part = part.where(part.rows.second >= block + RING_SECONDS)
         return partials + self._close(end, to_offset)
@@ -82,8 +84,8 @@ class GpuStream(Stream[GpuRows]):
     def _apply_late(self, late: GpuRows, to_offset: int) -> list[Partial]:
         if not len(late.second):
             return []
-        self._ring.write(late)
-        return self._revise(rack_rows(self._ring.touched(late.second, late.slot)), to_offset)
+        self._rings.write(late)
+        return self._revise(rack_rows(self._rings.touched(late.second, late.slot)), to_offset)
 
 
 class _Readings(NamedTuple):

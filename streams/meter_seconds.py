@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
 from streams.digest import hashed
+from streams.in_force import InForce, span
 
 SECOND = 1_000_000
 HOLD_INTERVALS = 3
@@ -51,6 +52,19 @@ def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
     hold = (interval * (HOLD_INTERVALS * SECOND)).ceil().cast(pl.Int64).clip(1, MAX_HOLD_MICROSECONDS)
     joined = rows.join(registered, on="meter", how="left", maintain_order="left")
     return joined.with_columns(pl.col("time").cast(pl.Int64), hold.alias("hold")).select(*READINGS)
+
+
+def readings_in_force(rows: pl.DataFrame, in_force: InForce) -> pl.DataFrame:
+    """Return READINGS of admitted METER rows, in their order, each by the facility of its second; pure."""
+    standings = in_force.between(*span(rows))
+    if len(standings) == 1:
+        return readings_of(rows, standings[0].meters)
+    second, numbered = pl.col("time").to_physical() // SECOND, rows.with_row_index("_row_index")
+    parts = []
+    for standing in standings:
+        theirs = numbered.filter((second >= standing.first) & (second < standing.end))
+        parts.append(readings_of(theirs, standing.meters).with_columns(theirs["_row_index"]))
+    return pl.concat(parts).sort("_row_index").drop("_row_index")
 
 
 def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:

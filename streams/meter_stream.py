@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.partial import Partial
 from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
+from streams.in_force import InForce
 from streams.meter_seconds import READINGS, meter_seconds, reaches
 from streams.stream import Stream
 
@@ -19,8 +20,9 @@ Int64s = NDArray[np.int64]
 class MeterStream(Stream[pl.DataFrame]):
     """Keep the readings that may still count and make the seconds of each registered meter."""
 
-    def __init__(self, topic: str, partition: int, *, floor: int | None, now: int) -> None:
+    def __init__(self, topic: str, partition: int, in_force: InForce, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
+        self._in_force = in_force
         self._kept = pl.DataFrame(schema=READINGS)
         self._hold_secs = 1
 
@@ -30,10 +32,10 @@ class MeterStream(Stream[pl.DataFrame]):
         return self._hold_secs
 
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
-        return meter_seconds(self._kept, first, end)
+        return self._seconds_of(self._kept, first, end)
 
     def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
-        """Take READINGS, one for each row of the messages; those without a hold are of unregistered meters."""
+        """Take READINGS, one for each row of the messages; those without a hold are of meters not registered then."""
         known = rows["hold"].is_not_null()
         if passing.is_on_time(NO_TIME):
             return self._take_stretch(rows.filter(known), rows.clear(), passing, len(passing))
@@ -66,6 +68,20 @@ class MeterStream(Stream[pl.DataFrame]):
             self._kept = self._kept.filter(pl.col("time") >= oldest * SECOND)
         return partials
 
+    def _seconds_of(self, readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+        """Return PARTIAL rows of the meters that there are in each second: one that left holds no longer."""
+        if len(self._in_force.between(first - self._hold_secs - 1, end)) == 1:
+            return meter_seconds(readings, first, end)
+        parts = [
+            meter_seconds(
+                readings.join(standing.meters, on="meter", how="semi"),
+                max(first, standing.first),
+                min(end, standing.end),
+            )
+            for standing in self._in_force.between(first, end)
+        ]
+        return pl.concat(parts)
+
     def _touched(self, late: pl.DataFrame, closed: int) -> pl.DataFrame:
         """Return the closed seconds that late readings reach into, as they stand now."""
         of_these = self._kept.join(late.select("meter").unique(), on="meter", how="semi")
@@ -75,7 +91,7 @@ class MeterStream(Stream[pl.DataFrame]):
             (pl.col("until").max() // SECOND + 2).clip(upper_bound=closed).alias("high"),
         )
         first = max(int(reach["low"].min()), int(self.floor or 0))  # type: ignore[arg-type]
-        rows = meter_seconds(of_these, first, closed)
+        rows = self._seconds_of(of_these, first, closed)
         second = pl.col("second").cast(pl.Int64) // SECOND
         inside = rows.join(reach, on="subject", how="left", maintain_order="left").filter(
             second.is_between("low", "high", closed="left")

@@ -15,11 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import Partial
-from streams.closing import Messages
+from schemas.timeline import Timeline
+from streams.closing import NO_TIME, SECOND, Messages
 from streams.gpu_rows import GpuRows
-from streams.gpu_slots import GpuSlots
 from streams.gpu_stream import GpuStream
-from streams.meter_seconds import readings_of
+from streams.in_force import InForce
+from streams.meter_seconds import readings_in_force
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
@@ -30,14 +31,10 @@ Partition = tuple[str, int]
 
 
 class RollUp:
-    """Hold the streams of the partitions that this worker has.
+    """Hold the streams of the partitions that this worker has; each second is told by the facility in force in it."""
 
-    `slots` and `meters` are the registry's frames of these names.
-    """
-
-    def __init__(self, slots: pl.DataFrame, meters: pl.DataFrame, *, clock: Literal["wall", "event"] = "wall") -> None:
-        self._slots = GpuSlots.of(slots)
-        self._intervals = meters.select("meter", "interval_seconds")
+    def __init__(self, in_force: InForce, *, clock: Literal["wall", "event"] = "wall") -> None:
+        self._in_force = in_force
         self._clock = clock
         self._streams: dict[Partition, Stream[Any]] = {}
 
@@ -46,9 +43,9 @@ class RollUp:
         topic, number = partition
         floor = int(note) if note else None
         if topic == GPU_TOPIC:
-            self._streams[partition] = GpuStream(topic, number, self._slots, floor=floor, now=now)
+            self._streams[partition] = GpuStream(topic, number, self._in_force, floor=floor, now=now)
         else:
-            self._streams[partition] = MeterStream(topic, number, floor=floor, now=now)
+            self._streams[partition] = MeterStream(topic, number, self._in_force, floor=floor, now=now)
 
     def forget(self, partition: Partition) -> None:
         """Let go of a partition that another worker has now."""
@@ -71,11 +68,16 @@ class RollUp:
             partials += self._streams[topic, number].feed(part, messages.part(start, end), next_offset, now)
         return partials
 
+    def follow(self, timeline: Timeline) -> None:
+        """Know a longer timeline; seconds of which readings were taken already stay as they were."""
+        newest = max((stream.watermark for stream in self._streams.values()), default=NO_TIME)
+        self._in_force.follow(timeline, newest // SECOND + 1)
+
     def _parts(self, topic: str, rows: pl.DataFrame) -> Callable[[int, int], Any]:
         """Convert rows once for all partitions; return the function that cuts out those of one."""
         if topic == GPU_TOPIC:
-            return GpuRows.of(rows, self._slots).part
-        readings = readings_of(rows, self._intervals)
+            return GpuRows.in_force(rows, self._in_force).part
+        readings = readings_in_force(rows, self._in_force)
         return lambda start, end: readings[start:end]
 
     def idle(self, at_log_end: Collection[Partition], now: int) -> list[Partial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -13,18 +12,19 @@ from typing import NoReturn
 
 import polars as pl
 
-from broker.facility import read_registry
+from broker.facility_log import facility_log
 from broker.producer import Producer
 from schemas import canary
-from schemas.admission import Clock, admit
+from schemas.admission import Clock
 from schemas.decode import decode
 from schemas.message import Message
 from schemas.partial import Partial, encode
 from schemas.rejection import with_raw
+from schemas.timeline import admit_in_force
 from schemas.topics import BY_NAME
 from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
-from streams.facility_watch import until_changed
+from streams.in_force import InForce
 from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
@@ -49,14 +49,13 @@ class RollUpStage:
     async def open(self, engine: Engine) -> None:
         """Read the facility and connect the producer."""
         self._engine = engine
-        self._registry = await read_registry(self._bootstrap)
-        self._site = self._registry.parts[0].site.encode()
-        self._roll_up = RollUp(self._registry.slots, self._registry.meters, clock=self._clock)
+        self._open = AsyncExitStack()
+        self._facility = await self._open.enter_async_context(facility_log(self._bootstrap, self._clock))
+        self._site = self._facility.timeline.newest.parts[0].site.encode()
+        self._roll_up = RollUp(InForce.of(self._facility.timeline), clock=self._clock)
         engine.counted.open_windows = lambda: self._roll_up.open_seconds
         engine.counted.count_too_late(lambda: sum(self._roll_up.too_late().values()))
-        self._open = AsyncExitStack()
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
-        self._watch = asyncio.create_task(self._until_changed())
 
     async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
         """Begin each partition at Kafka's place, with the floor that was noted beside it."""
@@ -72,6 +71,8 @@ class RollUpStage:
 
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Roll up what came, send it, and return the places once all of it is acknowledged."""
+        if await self._facility.hear(max((message.appended for message in messages), default=0)):
+            self._roll_up.follow(self._facility.timeline)
         for topic, of_topic in groupby(sorted(messages, key=attrgetter("topic")), attrgetter("topic")):
             await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
@@ -86,8 +87,9 @@ class RollUpStage:
     async def _take(self, topic: str, messages: list[Message]) -> None:
         record = BY_NAME[topic].record
         assert record is not None
-        decoded = decode(topic, messages, self._registry)
-        admitted = admit(record, decoded.frame, self._registry, clock=self._clock)
+        timeline = self._facility.timeline
+        decoded = decode(topic, messages, timeline.places)
+        admitted = admit_in_force(record, decoded.frame, timeline, clock=self._clock)
         self._engine.counted.rows(topic, len(admitted.rows))
         next_offsets = {message.partition: message.offset + 1 for message in messages}
         rows = canary.outside(admitted.rows) if topic == METER_TOPIC else admitted.rows
@@ -114,12 +116,6 @@ class RollUpStage:
                 "%s readings came later than the horizon since the start: the lake has them, windows not", total
             )
             self._said_too_late = total
-
-    async def _until_changed(self) -> None:
-        try:
-            await self._engine.stop(await until_changed(self._bootstrap, self._registry))
-        except Exception as error:  # a worker that cannot hear of a new facility must not run on
-            self._engine.fail(error)
 
 
 def _now() -> int:

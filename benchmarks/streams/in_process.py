@@ -21,6 +21,7 @@ from schemas.gpu import GPU
 from schemas.message import Message
 from schemas.partial import encode
 from schemas.registry import Registry, assign
+from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, RollUp
 
 BARS = {46: 500_000, 350: 2_000_000, 2000: 4_000_000}
@@ -89,7 +90,7 @@ def messages_of(slots: pl.DataFrame, rows_a_message: int) -> list[list[Message]]
 def measure(registry: Registry, rows_a_message: int) -> float:
     """Return rows per CPU-second from bytes to encoded partials."""
     drains = messages_of(registry.slots, rows_a_message)
-    roll_up = RollUp(registry.slots, registry.meters)
+    roll_up = RollUp(InForce.always(registry))
     for partition in range(PARTITIONS):
         roll_up.assign((GPU_TOPIC, partition), "", 0)
     rows, seconds = 0, 0.0

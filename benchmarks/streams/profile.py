@@ -23,6 +23,7 @@ from schemas.partial import encode
 from schemas.registry import Registry
 from schemas.topics import BY_NAME
 from streams import gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC
 
 SECONDS = 24
@@ -114,7 +115,7 @@ def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
     watch = watched()
     rows = 0
     for _ in range(repeats):
-        rolling = roll_up.RollUp(registry.slots, registry.meters)
+        rolling = roll_up.RollUp(InForce.always(registry))
         for partition in range(BY_NAME[GPU_TOPIC].partitions):
             rolling.assign((GPU_TOPIC, partition), "", 0)
         for number, drain in enumerate(drains):

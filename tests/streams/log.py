@@ -9,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from schemas.partial import PARTIAL, Partial
+from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 
 SECOND = 1_000_000
@@ -56,6 +57,18 @@ def meters(intervals: Sequence[float | None] = (1.0, 2.0, None)) -> pl.DataFrame
         {"meter": range(1, len(intervals) + 1), "interval_seconds": list(intervals)},
         schema={"meter": pl.Int32, "interval_seconds": pl.Float64},
     )
+
+
+class Devices(NamedTuple):
+    """The GPUs and meters of a facility that tests write down as frames."""
+
+    slots: pl.DataFrame
+    meters: pl.DataFrame
+
+
+def always(slots: pl.DataFrame, meters: pl.DataFrame) -> InForce:
+    """Return what stands where nothing ever changes."""
+    return InForce.always(Devices(slots, meters))
 
 
 def microseconds(at: float) -> int:
@@ -115,7 +128,7 @@ def play(
     is_meter = any(isinstance(reading, Meter) for message in log for reading in message)
     topic, frame = (METER_TOPIC, meter_frame) if is_meter else (GPU_TOPIC, gpu_frame)
     if roll_up is None:
-        roll_up = RollUp(slots(), meters())
+        roll_up = RollUp(always(slots(), meters()))
     roll_up.assign((topic, 0), note, 0)
     bounds = sorted({first, len(log), *(cut for cut in cuts if first < cut < len(log))})
     partials: list[Partial] = []

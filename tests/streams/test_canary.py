@@ -16,7 +16,7 @@ from streams.closing import SECOND
 from streams.roll_up import METER_TOPIC, RollUp
 from streams.watch import Watch, watch
 from tests.streams.log import START as LOG_START
-from tests.streams.log import Meter, meter_frame, meters, play, slots
+from tests.streams.log import Meter, always, meter_frame, meters, play, slots
 
 AHEAD_SECS = 600
 IDLE_MICROSECONDS = 3 * SECOND
@@ -85,7 +85,7 @@ def test_rules_of_others_do_not_watch_it(campus: tuple[Registry, Watch]) -> None
 def test_roll_up_hears_nothing_of_it_so_an_idle_partition_stays_idle() -> None:
     """Fails where a message without a row that counts wakes a partition: the campus would wait for it for 2 s."""
     log = [[Meter(0.0, 1, 1000)], [Meter(1.0, 1, 1000)]]
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     play(log, roll_up=roll_up)
     at_end = [(METER_TOPIC, 0)]
     assert roll_up.idle(at_end, IDLE_MICROSECONDS)

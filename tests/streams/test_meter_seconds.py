@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from schemas.partial import PARTIAL
 from streams.meter_seconds import IDENTITY, READINGS, meter_seconds
 from streams.roll_up import METER_TOPIC, RollUp
-from tests.streams.log import SECOND, START, Meter, meter_frame, meters, play, rows, slots, standing
+from tests.streams.log import SECOND, START, Meter, always, meter_frame, meters, play, rows, slots, standing
 
 
 def every(step, count, power=1_000_000, **fields):
@@ -125,7 +125,7 @@ def test_months_without_readings_cost_nothing():
 
 def test_an_idle_meter_is_told_on_while_it_holds():
     """A meter of 5 s is idle by the clock between its readings; its seconds are told all the same."""
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     base = START * SECOND
     roll_up.assign((METER_TOPIC, 1), "", base)
     roll_up.feed(METER_TOPIC, meter_frame([(0, [Meter(0.0, 1, 1000, interval=5.0)])], 1), {1: 1}, base)
@@ -170,7 +170,7 @@ def test_closings_do_not_depend_on_where_drains_end(log, cuts):
 @given(logs(), st.integers(1, 15), st.lists(st.integers(1, 40), max_size=4))
 def test_a_restart_anywhere_tells_the_same_from_its_floor_on(log, stop, cuts):
     """Fails where the committed place does not go back by the hold: the first seconds would miss held load."""
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     play(log[: min(stop, len(log))], cuts, roll_up=roll_up)
     offset, note = roll_up.places()[METER_TOPIC, 0]
     again = rows(play(log, first=offset, note=note), "closing") if offset < len(log) else rows([], "closing")

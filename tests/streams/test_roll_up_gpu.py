@@ -22,6 +22,7 @@ from tests.streams.log import (
     SECOND,
     START,
     Gpu,
+    always,
     gpu_frame,
     meters,
     microseconds,
@@ -73,7 +74,7 @@ def test_a_revision_names_only_the_racks_that_were_touched():
 
 
 def test_a_reading_later_than_the_horizon_is_counted_and_in_no_window():
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     partials = play([rack_second(0.0), rack_second(11.0), rack_second(0.5, power=2000)], roll_up=roll_up)
     assert powers(partials, "revision") == []
     assert roll_up.too_late() == {(GPU_TOPIC, 0): 8}
@@ -112,9 +113,9 @@ def test_a_reading_without_power_does_not_hide_one_with_power_and_is_not_zero():
 def test_what_is_silent_is_counted_at_its_nameplate_where_that_is_known():
     log = [rack_second(0.0)[:5], rack_second(5.0)]
     assert rows(play(log), "closing")["silent_nameplate_milliwatts"].to_list() == [3 * 700_000]
-    unknown = RollUp(slots(nameplate=None), meters())
+    unknown = RollUp(always(slots(nameplate=None), meters()))
     assert rows(play(log, roll_up=unknown), "closing")["silent_nameplate_milliwatts"].to_list() == [None]
-    full = RollUp(slots(nameplate=None), meters())
+    full = RollUp(always(slots(nameplate=None), meters()))
     assert rows(play([rack_second(0.0), rack_second(5.0)], roll_up=full), "closing")[
         "silent_nameplate_milliwatts"
     ].to_list() == [0]
@@ -171,7 +172,7 @@ def test_a_restart_from_the_committed_place_tells_the_same_again():
     log = [rack_second(s / 2, rack=1 + s % 3, power=100 + s) for s in range(60)]
     log.insert(50, rack_second(15.0, rack=2, power=7))
     whole = rows(play(log), "closing", "revision")
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     play(log[:55], range(55), roll_up=roll_up)
     offset, note = roll_up.places()[GPU_TOPIC, 0]
     again = rows(play(log, first=offset, note=note), "closing", "revision")
@@ -180,7 +181,7 @@ def test_a_restart_from_the_committed_place_tells_the_same_again():
 
 
 def test_a_drain_of_which_nothing_was_admitted_moves_the_place_and_tells_nothing():
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     roll_up.assign((GPU_TOPIC, 0), "", 0)
     assert roll_up.feed(GPU_TOPIC, gpu_frame([]), {0: 5}, 0) == []
     assert roll_up.places() == {(GPU_TOPIC, 0): (5, "")}
@@ -192,7 +193,7 @@ def test_nothing_below_the_first_second_read_is_told():
 
 
 def test_an_empty_partition_is_noted_idle_after_two_seconds_and_again_each_second():
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     now = microseconds(0.5)
     roll_up.assign((GPU_TOPIC, 3), "", now)
     assert roll_up.idle({(GPU_TOPIC, 3)}, now + 1_900_000) == []
@@ -204,7 +205,7 @@ def test_an_empty_partition_is_noted_idle_after_two_seconds_and_again_each_secon
 
 
 def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_all_the_same():
-    roll_up = RollUp(slots(), meters(), clock="event")
+    roll_up = RollUp(always(slots(), meters()), clock="event")
     play([rack_second(0.0), rack_second(0.9, rack=2)], roll_up=roll_up)
     (note,) = roll_up.idle({(GPU_TOPIC, 0)}, 2_000_000)
     assert powers([note], "idle") == [(0, 1, 800_000, 8), (0, 2, 800_000, 8)]
@@ -215,7 +216,7 @@ def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_
 
 def test_a_rack_whose_clock_is_ten_minutes_ahead_is_refused_and_closes_nothing_for_the_others():
     """Fails where admission does not hold event time against append time: the others would all be late."""
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     roll_up.assign((GPU_TOPIC, 0), "", 0)
     log = [rack_second(0.0), rack_second(600.0, rack=2), rack_second(0.5, rack=3), rack_second(2.0)]
     rows_of = {name: pl.lit(None) for name in GPU.polars}
@@ -316,7 +317,7 @@ def test_closings_are_those_of_the_rule_applied_message_by_message(log):
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
 def test_a_restart_anywhere_tells_the_same_from_its_floor_on(log, stop, cuts):
-    roll_up = RollUp(slots(), meters())
+    roll_up = RollUp(always(slots(), meters()))
     play(log[: min(stop, len(log))], cuts, roll_up=roll_up)
     offset, note = roll_up.places()[GPU_TOPIC, 0]
     again = rows(play(log, first=offset, note=note), "closing") if offset < len(log) else rows([], "closing")
