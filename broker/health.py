@@ -127,7 +127,9 @@ class Reporter:
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to report, on the running event loop."""
+        """Begin to report, on the running event loop; idempotent."""
+        if self._watching is not None:
+            return
         self._stopping = asyncio.Event()
         self._watching = asyncio.create_task(self._delay.watch())
         self._reporting = asyncio.create_task(self._report())

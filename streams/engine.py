@@ -29,11 +29,11 @@ import faust
 from broker import batches
 from broker.admin import require_topics
 from broker.health import Counted, Reporter
+from broker.standing import Standing
 from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
-from streams.health import Standing
 from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
@@ -80,7 +80,7 @@ class Engine:
         self.reading = Reading()
         self.app = make_app(self)
         self.counted = Counted()
-        standing = Standing(self.reading, self.counted.taken, self._log_ends)
+        standing = Standing(lambda: self.reading.stands(self.counted.taken), self._log_ends)
         self.health = Reporter(bootstrap, shape.app, slot, self.counted, standing)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from broker.standing import Partition, Stand
 from schemas.message import Message
 
-Partition = tuple[str, int]
-"""A topic and the number of one of its partitions."""
+__all__ = ["Jump", "Partition", "Progress", "Reading"]
 
 
 class Jump(NamedTuple):
@@ -63,6 +63,17 @@ class Reading:
     def is_full(self, messages: int, size: int) -> bool:
         """Tell whether more is pending than may be held in memory."""
         return len(self.pending) > messages or self._pending_bytes > size
+
+    def stands(self, taken: Mapping[Partition, tuple[int, int]]) -> dict[Partition, Stand]:
+        """Return how far each partition is taken in; `taken` is offset and append time of the last message."""
+        oldest: dict[Partition, Message] = {}
+        for message in self.pending:
+            oldest.setdefault((message.topic, message.partition), message)
+        return {at: self._stand(at, oldest.get(at), taken.get(at)) for at in self.assigned}
+
+    def _stand(self, at: Partition, waiting: Message | None, taken: tuple[int, int] | None) -> Stand:
+        position = waiting.offset if waiting else self.next.get(at)
+        return Stand(position, waiting and waiting.appended, taken and taken[1])
 
     def take(self) -> tuple[list[Message], Jump | None]:
         """Return and forget what is pending up to the first jump, and that jump."""

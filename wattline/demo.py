@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from broker import facility as published
+from broker import ports
 from broker.admin import create_topics
 from broker.embedded import EmbeddedKafka
 from broker.supervisor import Supervisor, Worker
@@ -59,7 +60,7 @@ def run(options: Options) -> None:
         _say(f"starting Apache Kafka; data and logs in {folder.path}")
         with EmbeddedKafka(folder.path / "kafka", quick_start=True) as kafka:
             asyncio.run(_prepare(kafka.bootstrap, facility_file(options.scale)))
-            settings = Settings(kafka.bootstrap, folder.path / "lake", roll_up_workers=1)
+            settings = Settings(kafka.bootstrap, folder.path / "lake", roll_up_workers=1, web_port=ports.free(1)[0])
             everyone = [*workers(PARTS, settings), simulator(options, kafka.bootstrap, folder.path)]
             with Supervisor(everyone, folder.path / "logs", report=_say) as supervisor, _interrupted():
                 asyncio.run(_show(options, settings, folder, supervisor))
@@ -122,7 +123,7 @@ def _where(settings: Settings, folder: DemoFolder) -> str:
     wattline = sys.argv[0] if sys.argv[0].endswith("wattline") else "wattline"
     lines = [
         f"data {folder.path} · logs {folder.path / 'logs'} · truth {folder.path / 'truth.jsonl'}",
-        f"Kafka {settings.bootstrap} · Ctrl-C ends it all",
+        f"Kafka {settings.bootstrap} · metrics http://127.0.0.1:{settings.web_port}/ · Ctrl-C ends it all",
         f'ask: {wattline} sql --lake {settings.lake} "{ask}"',
     ]
     return "\n".join(lines)

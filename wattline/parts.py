@@ -6,10 +6,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker import ports
 from broker.supervisor import Worker
 
-PARTS: tuple[str, ...] = ("roll-up", "evaluate", "lake")
+PARTS: tuple[str, ...] = ("roll-up", "evaluate", "lake", "web")
 """Every part, in the order of the way of the data."""
+
+
+WEB_PORT = 8420
+"""Where the app listens unless another port is named, or this one is taken."""
+
+
+def free_web_port() -> int:
+    """Return the usual port of the app, or a free one where that is taken."""
+    return WEB_PORT if ports.is_free(WEB_PORT) else ports.free(1)[0]
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,7 @@ class Settings:
 
     `clock` is `wall` where readings are live and `event` where recorded ones keep their own time.
     `rules` None means the rules that ship with Wattline. `first_slot` is not 0 where roll-up runs in several
-    programs, such as containers: a slot is one member of the group.
+    programs, such as containers: a slot is one member of the group. `web_port` is where the app listens.
     """
 
     bootstrap: str
@@ -27,6 +37,7 @@ class Settings:
     rules: Path | None = None
     roll_up_workers: int = 1
     first_slot: int = 0
+    web_port: int = WEB_PORT
 
 
 def workers(parts: tuple[str, ...], settings: Settings) -> list[Worker]:
@@ -41,6 +52,8 @@ def worker(part: str, slot: int, settings: Settings) -> Worker:
     options = ["--slot", str(slot), "--bootstrap", settings.bootstrap, "--clock", settings.clock]
     if part == "lake":
         options += ["--lake", str(settings.lake)]
+    if part == "web":
+        options += ["--port", str(settings.web_port)]
     if part == "evaluate" and settings.rules is not None:
         options += ["--rules", str(settings.rules)]
     return Worker(f"{part}-{slot}", (sys.executable, "-m", "wattline", "worker", part, *options))

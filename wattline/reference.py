@@ -18,6 +18,12 @@ from schemas.rejected import REASONS
 from schemas.topics import TOPICS
 from wattline.cli import VERBS
 from wattline.facility_reference import facility_page
+from web.metrics import METRICS
+
+METRICS_WORDS = """\
+`wattline run` answers `/metrics` and `/health` on 127.0.0.1:8420. What is not known has no sample: a missing value is never 0.
+Counters count since the worker's start. Subjects are sites, halls, rows, UPS groups, panels and feeds by their paths; with
+`/metrics?racks=1` racks too."""
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -66,6 +72,15 @@ def topics_page() -> list[str]:
     return table(("topic", "partitions", "key", "cleanup", "kept", "schema", "carries"), rows)
 
 
+def metrics_page() -> list[str]:
+    """Return the table of metrics as lines."""
+    rows = [
+        (name, "counter" if name.endswith("_total") else "gauge", ", ".join(metric.labels), metric.about)
+        for name, metric in METRICS.items()
+    ]
+    return table(("metric", "type", "labels", "what"), rows)
+
+
 def verb_page(verb: str) -> Iterator[str]:
     """Yield the section of one verb: its help as the command line prints it."""
     command: click.Command = importlib.import_module(f"wattline.commands.{verb}").command
@@ -82,6 +97,7 @@ def render() -> str:
     for record in records.values():
         lines += record_page(record)
     lines += ["## The facility file", "", *facility_page()]
+    lines += ["## Metrics", "", METRICS_WORDS, "", *metrics_page(), ""]
     lines += ["## Reasons for a refusal", "", *table(("reason", "meaning"), list(REASONS.items())), "", "## Verbs", ""]
     for verb in VERBS:
         lines += verb_page(verb)

@@ -65,12 +65,14 @@ class LiveState:
 
     Pure: fed by `take`, asked with a time; what it cannot read it counts in `unreadable` and passes over. Of the
     canary (schemas.canary) it keeps the newest firing with its append time in `canary`, and shows nothing.
+    `closed` is, by site, the end of the newest second that was closed, with data or without.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.unreadable = 0
         self.canary: Heard | None = None
+        self.closed: dict[str, datetime] = {}
         self._windows = WINDOW.empty()
         self._alerts: dict[str, Alert] = {}
 
@@ -80,10 +82,16 @@ class LiveState:
         for message in messages:
             if message.topic == ALERTS:
                 self._take_alert(message)
-            elif message.topic == WINDOWS and _may_hold_seconds(message):
+            elif message.topic == WINDOWS and self._note_closing(message):
                 windows.append(message)
         if windows:
             self._take_windows(windows)
+
+    def move_to(self, registry: Registry) -> None:
+        """Show the subjects of another version of the facility from now on."""
+        self.registry = registry
+        for made_of_it in ("_places", "limits"):
+            self.__dict__.pop(made_of_it, None)
 
     @property
     def newest(self) -> datetime | None:
@@ -108,6 +116,13 @@ class LiveState:
         by = ("_order", "fraction_of_limit")
         nearest = frame.sort(by, descending=[False, True], nulls_last=True, maintain_order=True)
         return nearest.select(*SUBJECTS)
+
+    @cached_property
+    def limits(self) -> pl.DataFrame:
+        """Return frame (kind, path, limit, watts): every limit of the subjects that are shown, in their order."""
+        every = self.registry.limits.select("limit", "watts", subject_kind="kind", subject="id")
+        named = self._places.select("kind", "path", *_SUBJECT).join(every, on=_SUBJECT, maintain_order="left")
+        return named.select("kind", "path", "limit", "watts")
 
     def alerts(self) -> list[Alert]:
         """Return the last transition of every alert, the newest first."""
@@ -135,6 +150,17 @@ class LiveState:
         if alert.transition == "firing" and is_newer:
             self.canary = Heard(alert, moment(appended))
 
+    def _note_closing(self, message: Message) -> bool:
+        """Tell whether a message may hold seconds; minutes are bulky and not shown, so nobody decodes them."""
+        try:
+            closing = msgspec.json.decode(message.header("closing") or b"{}", type=_Closing)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return True
+        if closing.every_seconds == 1 and closing.site:
+            end = moment(closing.end_second)
+            self.closed[closing.site] = max(end, self.closed.get(closing.site, end))
+        return closing.every_seconds == 1
+
     def _take_windows(self, messages: list[Message]) -> None:
         decoded = arrow.decode(WINDOW, messages)
         self.unreadable += len(decoded.refused)
@@ -160,17 +186,12 @@ class LiveState:
         ).sort("_order", "path")
 
 
-def _may_hold_seconds(message: Message) -> bool:
-    """Tell whether a message of windows is worth decoding: minutes are bulky and not shown."""
-    try:
-        closing = msgspec.json.decode(message.header("closing") or b"{}", type=_Closing)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return True
-    return closing.every_seconds == 1
-
-
 class _Closing(msgspec.Struct):
+    """Read what is needed of the header `closing`."""
+
+    site: str = ""
     every_seconds: int = 1
+    end_second: int = 0
 
 
 async def state_now(bootstrap: str, registry: Registry, now: datetime) -> LiveState:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -48,12 +48,16 @@ class Flushed(NamedTuple):
 
 
 class Tables:
-    """Hold the ledgers of one lake's tables and write messages into them. Not for two threads at once."""
+    """Hold the ledgers of one lake's tables and write messages into them. Not for two threads at once.
+
+    `rows` counts those written since the start, by topic.
+    """
 
     def __init__(self, lake: Path, clock: Clock = "wall", step: Step = lambda _: None) -> None:
         self.lake = lake
         self._clock = clock
         self._step = step
+        self.rows: Counter[str] = Counter()
         self._ledgers = {table.name: Ledger(table, lake, step) for table in TABLES}
 
     def reopen(self) -> None:
@@ -116,6 +120,7 @@ class Tables:
         except CommitRefusedError:
             remove_files(files, ledger.folder)
             raise
+        self.rows[table.topics[0]] += rows.num_rows
         if ledger.is_checkpoint_due:
             ledger.checkpoint()
         return Flushed(rows.num_rows, len(files), sum(file.size for file in files))

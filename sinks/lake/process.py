@@ -10,6 +10,8 @@ from pathlib import Path
 
 import uvloop
 
+from broker.health import Reporter
+from broker.standing import Standing
 from sinks.lake.parquet import Step
 from sinks.lake.writer import Writer, WriterSettings
 
@@ -41,12 +43,22 @@ def run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step = lambd
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(_OneVoice())
-    uvloop.run(_run(Writer(bootstrap, lake, settings, step)))
+    uvloop.run(_run(bootstrap, lake, settings, step))
 
 
-async def _run(writer: Writer) -> None:
+async def _run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+
+    def report_too(name: str) -> None:
+        if name == "assigned":  # one that stands by for the slot says nothing in its name
+            reporter.start()
+        step(name)
+
+    writer = Writer(bootstrap, lake, settings, report_too)
+    durable = writer.durable
+    reporter = Reporter(bootstrap, "lake", settings.slot, durable.counted, Standing(durable.stands, writer.log_ends))
     await writer.run(stopping)
+    await reporter.stop()

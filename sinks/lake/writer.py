@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -27,6 +27,7 @@ from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
 from schemas.registry import Registry
 from sinks.lake.assignment import COMPACTED, Assignment, require_no_hole, where_to_go_on
+from sinks.lake.durable_so_far import DurableSoFar
 from sinks.lake.flush import Tables
 from sinks.lake.gathered import GapError, Gathered
 from sinks.lake.ledger import PositionMovedError
@@ -75,6 +76,7 @@ class Writer:
         self._failures = 0
         self._registry: Registry | None = None
         self._registry_end = -1
+        self.durable = DurableSoFar()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Write until `stopping` is set, then flush once more and return.
@@ -89,6 +91,11 @@ class Writer:
             self._tables = await asyncio.to_thread(Tables, self._lake, self._settings.clock, self._step)
             async with self._consuming() as (self._consumer, self._assignment):
                 await self._loop(stopping)
+
+    async def log_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Ask the broker where logs end."""
+        ends = await self._consumer.end_offsets([TopicPartition(*at) for at in partitions])
+        return {(at.topic, at.partition): end for at, end in ends.items()}
 
     async def _loop(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -122,6 +129,7 @@ class Writer:
         if generation != self._assignment.generation:
             return  # the loop comes back with the newer one
         self._gathered.begin(starts)
+        self.durable.begin(starts)
         for source, offset in starts.items():
             partition = TopicPartition(*source)
             self._consumer.seek(partition, offset)
@@ -155,7 +163,9 @@ class Writer:
             return
         for partition, records in fetched.items():
             try:
-                self._gathered.add(Source(*partition), [to_message(record) for record in records], monotonic())
+                messages = [to_message(record) for record in records]
+                self._gathered.add(Source(*partition), messages, monotonic())
+                self.durable.gather(Source(*partition), messages)
             except GapError as gap:
                 await require_no_hole(self._bootstrap, gap.source, gap.expected)
                 raise PositionMovedError(str(gap)) from gap
@@ -170,6 +180,7 @@ class Writer:
         started = monotonic()
         flushed = await asyncio.to_thread(self._tables.flush, pending, self._registry)
         self._failures = 0
+        self.durable.write(pending, self._tables.rows)
         log.info("lake: %d rows in %d files, %d bytes, %.2f s", *flushed, monotonic() - started)
         await self._advise({source: messages[-1].offset + 1 for source, messages in pending.items()})
         self._step("offsets committed")

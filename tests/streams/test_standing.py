@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from broker.standing import Standing
 from schemas.message import Message
-from streams.health import Standing
 from streams.reading import Reading
 
 SECOND = 1_000_000
@@ -30,7 +30,7 @@ class Worker:
         self.reading = Reading()
         self.reading.assign({AT}, {AT: 10})
         self.taken: dict[tuple[str, int], tuple[int, int]] = {}
-        self.standing = Standing(self.reading, self.taken, no_ends)
+        self.standing = Standing(lambda: self.reading.stands(self.taken), no_ends)
 
     def fetch(self, *messages: Message) -> None:
         for each in messages:
@@ -96,6 +96,13 @@ def test_a_partition_that_was_given_away_and_comes_back_does_not_remember_its_lo
     assert worker.standing.at({}, NOW) == ()
     worker.reading.assign({AT}, {AT: 10})
     assert worker.stands(log_end=12) == (10, None)
+
+
+def test_an_empty_partition_has_no_lag_though_nothing_was_ever_read() -> None:
+    worker = Worker()
+    worker.reading.assign(set(), {})
+    worker.reading.assign({AT}, {})
+    assert worker.stands(log_end=0) == (0, 0.0)
 
 
 @pytest.mark.parametrize("log_end", [None, 10])

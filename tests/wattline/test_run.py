@@ -51,4 +51,5 @@ def test_each_part_is_told_what_it_needs_and_no_more() -> None:
         "roll-up-1": "worker roll-up --slot 1 --bootstrap host:1 --clock event",
         "evaluate-0": "worker evaluate --slot 0 --bootstrap host:1 --clock event --rules /rules.toml",
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock event --lake /lake",
+        "web-0": "worker web --slot 0 --bootstrap host:1 --clock event --port 8420",
     }

@@ -1,4 +1,4 @@
-"""`wattline run`: the streams and the lake writer against a Kafka."""
+"""`wattline run`: the streams, the lake writer and the web app against a Kafka."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from broker import facility as published
+from broker import ports
 from broker.admin import create_topics
 from broker.folders import user_folder
 from broker.supervisor import Supervisor, first_free_slot, lock_folder
@@ -16,7 +17,7 @@ from schemas.errors import ConfigurationError
 from schemas.facility import load
 from schemas.rules import load_rules
 from wattline.options import bootstrap_option, lake_option
-from wattline.parts import PARTS, Settings, workers
+from wattline.parts import PARTS, WEB_PORT, Settings, free_web_port, workers
 
 LOOK_AGAIN_SECS = 1.0
 
@@ -45,6 +46,7 @@ class Parts(click.ParamType):
 @click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
 @click.option("--any-slot", is_flag=True, help="Take a free slot of roll-up: for more of the same run, and containers.")
 @click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
+@click.option("--web-port", type=click.IntRange(1, 65535), help=f"Of the app. [default: {WEB_PORT}, or a free one]")
 @click.option("--replication", type=click.IntRange(1, 3), default=1, show_default=True, help="Of topics made now.")
 def command(  # noqa: PLR0917
     facility: Path | None,
@@ -55,9 +57,10 @@ def command(  # noqa: PLR0917
     count: int,
     any_slot: bool,
     clock: str,
+    web_port: int | None,
     replication: int,
 ) -> None:
-    """Run the streams and the lake writer against a Kafka until stopped.
+    """Run the streams, the lake writer and the web app against a Kafka until stopped.
 
     Makes the topics that are missing, publishes FACILITY where one is given (else the one in force counts, and
     is waited for where there is none), and keeps every worker alive. Rules are those of --rules, else those of
@@ -69,7 +72,10 @@ def command(  # noqa: PLR0917
     if any_slot and only != ("roll-up",):
         raise click.UsageError("--any-slot goes with --only roll-up: of every other part one is enough")
     first_slot = first_free_slot(lock_folder(bootstrap), "roll-up") if any_slot else 0
-    settings = Settings(bootstrap, lake.resolve(), clock, rules and rules.resolve(), count, first_slot)
+    if web_port and "web" in only:
+        ports.refuse_taken(web_port)
+    port = web_port or free_web_port()
+    settings = Settings(bootstrap, lake.resolve(), clock, rules and rules.resolve(), count, first_slot, port)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_prepare(bootstrap, facility, replication))
         _run(only, settings)
@@ -79,6 +85,8 @@ def _run(only: tuple[str, ...], settings: Settings) -> None:
     """Keep the workers alive until stopped."""
     logs = user_folder() / "logs"
     click.echo(f"running {', '.join(only)} on {settings.bootstrap}; lake {settings.lake}; logs {logs}", err=True)
+    if "web" in only:
+        click.echo(f"health and metrics at http://127.0.0.1:{settings.web_port}/", err=True)
     with Supervisor(workers(only, settings), logs, locks=lock_folder(settings.bootstrap)) as supervisor:
         supervisor.wait_for_signal()
 

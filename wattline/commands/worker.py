@@ -8,6 +8,7 @@ import click
 
 from schemas.admission import Clock
 from wattline.options import bootstrap_option, lake_option
+from wattline.parts import WEB_PORT
 
 slot_option = click.option("--slot", type=click.IntRange(0), default=0, show_default=True, help="Slot of this worker.")
 clock_option = click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", help="See replay.")
@@ -53,3 +54,19 @@ def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float)
     from sinks.lake.writer import WriterSettings
 
     run(bootstrap, lake, WriterSettings(slot=slot, clock=clock, flush_secs=flush_secs))
+
+
+@command.command()
+@slot_option
+@bootstrap_option
+@clock_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=WEB_PORT, show_default=True, help="Port to listen on.")
+@click.option("--canary-secs", type=click.FloatRange(5), default=300.0, show_default=True, help="Between canaries.")
+def web(  # noqa: PLR0917
+    slot: int, bootstrap: str, clock: Clock, host: str, port: int, canary_secs: float
+) -> None:
+    """Say on /metrics and /health how the streams do, and send the canary."""
+    from web.process import WebSettings, run
+
+    run(bootstrap, WebSettings(slot=slot, host=host, port=port, clock=clock, canary_secs=canary_secs))

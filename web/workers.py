@@ -1,0 +1,80 @@
+"""The workers that were heard on `health.v1`: the newest record of each, and which partitions nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from schemas.alert import moment
+from schemas.errors import RejectedRecordError
+from schemas.health import Health, decode_health
+from schemas.message import Message
+from schemas.topics import BY_NAME
+
+FORGOTTEN_AFTER = timedelta(hours=24)
+"""A slot that was not heard for so long is none that anybody waits for."""
+
+READERS: Mapping[str, tuple[str, ...]] = {
+    "roll-up": ("telemetry.gpu.v1", "telemetry.power.v1"),
+    "evaluate": ("telemetry.power.v1", "windows.rack.v1", "telemetry.jobs.v1", "telemetry.progress.v1"),
+}
+"""The apps without which there are no alerts, and the topics of which each must have every partition."""
+
+
+class Worker(NamedTuple):
+    """Hold a worker's last record and when Kafka took it."""
+
+    health: Health
+    heard: datetime
+
+    @property
+    def name(self) -> str:
+        """Return app, slot and host."""
+        return f"{self.health.app}-{self.health.slot} on {self.health.host}"
+
+
+class Workers:
+    """Hold the newest record of every worker. Pure: fed by `take`, asked with a time that carries a zone."""
+
+    def __init__(self) -> None:
+        self.unreadable = 0
+        self._workers: dict[bytes | None, Worker] = {}
+        self._unread_since: dict[tuple[str, str, int], datetime] = {}
+
+    def take(self, messages: Iterable[Message]) -> None:
+        """Take messages of `health.v1` in the order of its log; one without a value takes its worker away."""
+        for message in messages:
+            heard = moment(message.appended)
+            try:
+                if message.value:
+                    self._workers[message.key] = Worker(decode_health(message), heard)
+                else:
+                    self._workers.pop(message.key, None)
+            except RejectedRecordError:
+                self.unreadable += 1
+            self._note_unread(heard)
+
+    def at(self, now: datetime) -> list[Worker]:
+        """Return the workers that are waited for, by app and slot."""
+        known = (worker for worker in self._workers.values() if now - worker.heard < FORGOTTEN_AFTER)
+        return sorted(known, key=lambda worker: (worker.health.app, worker.health.slot))
+
+    def unread(self, now: datetime) -> dict[tuple[str, str], tuple[list[int], timedelta]]:
+        """Return the partitions that are nobody's by (app, topic), and for how long the first of them is."""
+        unread: dict[tuple[str, str], tuple[list[int], timedelta]] = {}
+        for (app, topic, partition), since in self._unread_since.items():
+            others, longest = unread.get((app, topic), ([], timedelta(0)))
+            unread[app, topic] = [*others, partition], max(longest, now - since)
+        return unread
+
+    def _note_unread(self, now: datetime) -> None:
+        read = {(w.health.app, each.topic, each.partition) for w in self.at(now) for each in w.health.partitions}
+        missing = [each for each in _to_be_read() if each not in read]
+        self._unread_since = {each: self._unread_since.get(each, now) for each in missing}
+
+
+def _to_be_read() -> Iterator[tuple[str, str, int]]:
+    for app, topics in READERS.items():
+        for topic in topics:
+            yield from ((app, topic, number) for number in range(BY_NAME[topic].partitions))
