@@ -21,9 +21,9 @@ from wattline.facility_reference import facility_page
 from web.metrics import METRICS
 
 METRICS_WORDS = """\
-`wattline run` answers `/metrics` and `/health` on 127.0.0.1:8420. What is not known has no sample: a missing value is never 0.
-Counters count since the worker's start. Subjects are sites, halls, rows, UPS groups, panels and feeds by their paths; with
-`/metrics?racks=1` racks too."""
+`wattline run` answers `/metrics` and `/health` on 127.0.0.1:8420. What is not known has no sample: a missing value
+is never 0. Counters count since the worker's start. Subjects are sites, halls, rows, UPS groups, panels and feeds by
+their paths; with `/metrics?racks=1` racks too."""
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 

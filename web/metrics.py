@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import repeat
 from typing import NamedTuple
 
 import polars as pl
@@ -161,14 +162,15 @@ def _of_alerts(live: LiveState) -> Iterator[Sample]:
 def _of_windows(live: LiveState, now: datetime, *, racks: bool) -> Iterator[Sample]:
     subjects = live.subjects(now)
     subjects = subjects if racks else subjects.filter(pl.col("kind") != "rack")
-    subjects = subjects.with_columns(age_seconds=pl.when(pl.col("reporting") > 0).then("age_seconds"))
-    kinds, paths = subjects["kind"].to_list(), subjects["path"].to_list()
-    ages = subjects["age_seconds"].to_list()
+    is_new = pl.col("age_seconds") <= OLD_AFTER_SECONDS
+    of_now = [column for name, column in _WINDOWS.items() if name not in _STILL_TRUE_WHEN_OLD]
+    subjects = subjects.with_columns(
+        *(pl.when(is_new).then(column).alias(column) for column in of_now),
+        age_seconds=pl.when(pl.col("reporting") > 0).then("age_seconds"),
+    )
+    labels = list(subjects.select("kind", "path").iter_rows())
     for name, column in _WINDOWS.items():
-        keeps = name in _STILL_TRUE_WHEN_OLD
-        for kind, path, age, value in zip(kinds, paths, ages, subjects[column].to_list(), strict=True):
-            if keeps or (age is not None and age <= OLD_AFTER_SECONDS):
-                yield name, (kind, path), value
+        yield from zip(repeat(name), labels, subjects[column].to_list())
     for kind, path, limit, watts in live.limits.iter_rows():
         if racks or kind != "rack":
             yield "wattline_limit_watts", (kind, path, limit), watts
