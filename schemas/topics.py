@@ -101,6 +101,15 @@ TOPICS: tuple[Topic, ...] = (
         4_194_304,
         67_108_864,
     ),
+    Topic(
+        "recomputations.v1",
+        1,
+        "site",
+        "delete",
+        "windows to be made anew from the lake, and what came of it",
+        None,
+        7 * _DAY,
+    ),
     Topic("alerts.v1", 1, "(rule, subject)", "delete", "transitions, cause, amendments", None, 365 * _DAY),
     Topic(
         "alerts.state.v1", 1, "evaluator slot", "compact", "the evaluator's snapshot", None, None, 8_388_608, 67_108_864
