@@ -5,28 +5,26 @@ Prints one JSON line a figure. No Kafka runs here: the messages are the bytes th
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from zlib import crc32
 
-import numpy as np
-import polars as pl
-
-from schemas.arrow import encode, headers
+from benchmarks.campus import GPU_TOPIC, START, Campus, Timed, campus_registry
+from benchmarks.figures import tell
 from schemas.gpu import GPU
 from schemas.message import Message
+from schemas.topics import BY_NAME
 from sinks.lake.flush import Flushed, Tables
 from sinks.lake.positions import Source
 
 SECONDS = 10
-GPUS = 62_100
-PARTITIONS = 16
 FLUSHES = 5
-START = 1_772_366_400_000_000
-VALUES = 17
-"""Columns of a reading that carry values here; place in the log and nulls are not counted."""
+APPENDED_AFTER = 20_000
+"""µs from a reading to its append."""
+PARTITIONS = BY_NAME[GPU_TOPIC].partitions
+VALUES = len(GPU.columns) - 1
+"""Columns of a reading that carry values: all but `instance`; place in the log is not counted."""
 
 BARS = {2_000: 3_000_000}
 """Rows a CPU-second that must hold, by rows a message."""
@@ -34,75 +32,41 @@ BARS = {2_000: 3_000_000}
 Pending = dict[Source, list[Message]]
 
 
-class Campus:
-    """Make ten seconds of a campus at a time, as messages; values move as real ones do."""
+class Load:
+    """Make ten seconds of the campus at a time, as messages."""
 
     def __init__(self, rows_per_message: int) -> None:
-        self.chance = np.random.default_rng(7)
-        self.rows = rows_per_message
-        self.level = self.chance.uniform(300, 1_100, GPUS)
-        self.energy = self.chance.integers(10**9, 10**10, GPUS).astype(np.float64)
-        self.jitter = np.repeat(self.chance.integers(0, 1_000, GPUS // rows_per_message + 1), rows_per_message)[:GPUS]
-        self.second = 0
-        self.offsets = [0] * PARTITIONS
+        self._campus = Campus(campus_registry(), rows_per_message)
+        self._second = START
+        self._offsets = [0] * PARTITIONS
 
     def flush_worth(self) -> Pending:
         """Return the messages of the next ten seconds by partition."""
-        pending: Pending = {Source("telemetry.gpu.v1", number): [] for number in range(PARTITIONS)}
-        for _ in range(SECONDS):
-            for number, frame in enumerate(self._readings().iter_slices(self.rows)):
-                partition = number % PARTITIONS
-                pending[Source("telemetry.gpu.v1", partition)].append(self._message(partition, frame))
-            self.second += 1
+        pending: Pending = {Source(GPU_TOPIC, number): [] for number in range(PARTITIONS)}
+        for second in range(self._second, self._second + SECONDS):
+            for each in self._campus.messages(second):
+                if each.topic == GPU_TOPIC:
+                    partition = crc32(each.key) % PARTITIONS
+                    pending[Source(GPU_TOPIC, partition)].append(self._message(partition, each))
+        self._second += SECONDS
         return pending
 
-    def _readings(self) -> pl.DataFrame:
-        slots = np.arange(GPUS)
-        power = np.round(self.level + self.chance.normal(0, 8, GPUS), 1)
-        self.energy += power
-        given = pl.DataFrame(
-            {
-                "time": START + self.second * 1_000_000 + self.jitter * 1_000,
-                "rack": slots // 72 + 1,
-                "node": slots // 4 + 1,
-                "gpu": slots % 4,
-                "vendor": np.ones(GPUS),
-                "model": np.ones(GPUS),
-                "power_watts": power,
-                "power_limit_watts": np.full(GPUS, 1_200.0),
-                "utilization_fraction": np.round(
-                    np.clip(self.level / 1_100 + self.chance.normal(0, 0.01, GPUS), 0, 1), 2
-                ),
-                "memory_used_bytes": (self.level * 1e8).astype(np.int64) >> 21 << 21,
-                "temperature_celsius": np.round(45 + self.level / 40 + self.chance.normal(0, 0.5, GPUS)),
-                "memory_temperature_celsius": np.round(55 + self.level / 40 + self.chance.normal(0, 0.5, GPUS)),
-                "sm_clock_mhz": 1_980.0 - 15 * self.chance.integers(0, 4, GPUS),
-                "throttle_reasons": np.where(self.chance.random(GPUS) < 0.02, 4, 0),
-                "energy_joules": np.round(self.energy),
-                "interval_seconds": np.ones(GPUS),
-                "averaging": np.zeros(GPUS),
-            }
-        )
-        nulls = (pl.lit(None).alias(name) for name in GPU.polars if name not in given.columns)
-        return given.with_columns(*nulls).select(pl.col(name).cast(dtype) for name, dtype in GPU.polars.items())
-
-    def _message(self, partition: int, frame: pl.DataFrame) -> Message:
-        offset = self.offsets[partition]
-        self.offsets[partition] += 1
-        appended = START + self.second * 1_000_000 + 1_020_000
+    def _message(self, partition: int, made: Timed) -> Message:
+        offset = self._offsets[partition]
+        self._offsets[partition] += 1
         return Message(
-            "telemetry.gpu.v1", partition, offset, appended, b"rack", encode(GPU, frame), tuple(headers(GPU))
+            GPU_TOPIC, partition, offset, made.at + APPENDED_AFTER, made.key, made.value, tuple(made.headers)
         )
 
 
 def measure(rows_per_message: int) -> tuple[Flushed, float]:
     """Return what all flushes but the first wrote, and the CPU seconds of all threads that they took."""
-    campus = Campus(rows_per_message)
+    load = Load(rows_per_message)
     total, spent = Flushed(0, 0, 0), 0.0
     with tempfile.TemporaryDirectory() as folder:
         tables = Tables(Path(folder), "event")
         for number in range(FLUSHES + 1):
-            pending = campus.flush_worth()
+            pending = load.flush_worth()
             before = cpu_seconds()
             flushed = tables.flush(pending, None)
             if number:  # the first one warms up
@@ -117,23 +81,18 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def report(name: str, value: float, unit: str, bar: float | None = None, *, is_least: bool = True) -> None:
-    """Print one figure; `bar` is the least allowed, or the most."""
-    line: dict[str, object] = {"name": name, "value": round(value, 4), "unit": unit}
-    if bar is not None:
-        line |= {"bar": bar, "pass": value >= bar if is_least else value <= bar}
-    print(json.dumps(line), flush=True)
-
-
 def main() -> None:
-    started = time.monotonic()
     for rows_per_message in (2_000, 350, 46):
         total, spent = measure(rows_per_message)
-        name = f"lake: bytes to committed Parquet, {rows_per_message} rows a message"
-        report(name, total.rows / spent, "GPU rows/CPU-second", BARS.get(rows_per_message))
-        report(f"lake: flush file, {rows_per_message} rows a message", total.size / total.rows, "bytes/row")
-        report(f"lake: flush file, {rows_per_message} rows a message", total.size / total.rows / VALUES, "bytes/value")
-    report("lake: benchmark", time.monotonic() - started, "s")
+        name, size = f"lake: {rows_per_message} rows a message, ", total.size / total.rows
+        tell(
+            name + "bytes to committed Parquet",
+            total.rows / spent,
+            "GPU rows/CPU-second",
+            least=BARS.get(rows_per_message),
+        )
+        tell(name + "flush file", size, "bytes/row")
+        tell(name + "flush file", size / VALUES, "bytes/value")
 
 
 if __name__ == "__main__":

@@ -8,100 +8,73 @@ Prints one JSON line a figure.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+from zlib import crc32
 
 import numpy as np
-import polars as pl
 
+from benchmarks.campus import GPU_TOPIC, POWER_TOPIC, SECOND, START, Campus, Timed, campus_registry
+from benchmarks.figures import tell
 from schemas import arrow, partial
 from schemas.admission import admit
 from schemas.decode import decode
-from schemas.facility import load
 from schemas.message import Message
 from schemas.meter import METER
-from schemas.partial import PARTIAL, Envelope, Partial
-from schemas.registry import Registry, assign
+from schemas.partial import Partial
+from schemas.registry import Registry
 from schemas.rules import default_rules
-from schemas.subject import SubjectKind
 from schemas.topics import BY_NAME
 from schemas.window import WINDOW
 from streams import snapshot
-from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator
+from streams.evaluate import PARTIALS_TOPIC, Evaluator
+from streams.roll_up import RollUp
 from streams.watch import watch
 
-CAMPUS = Path(__file__).parents[2] / "examples" / "halo-150mw.toml"
-START = 1_721_116_800_000_000
-SECOND = 1_000_000
+WARM_UP_SECONDS = 5
 DRAINS = 20
-PARTITIONS = BY_NAME[POWER_TOPIC].partitions
-STREAMS = [(topic, n) for topic in ("telemetry.gpu.v1", POWER_TOPIC) for n in range(BY_NAME[topic].partitions)]
+STREAMS = [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(BY_NAME[topic].partitions)]
 
 
 class Load:
-    """Make the messages of each second: readings of every meter by row, partials of every stream."""
+    """Make the messages of each second: readings as collectors send them, partials as roll up makes them."""
 
     def __init__(self, registry: Registry) -> None:
-        budget = registry.racks.select(subject="rack", usual=pl.col("budget_watts") * 0.45)
-        self.meters = registry.meters.join(budget, on="subject", how="left", maintain_order="left").select(
-            "meter", "level", pl.col("usual").fill_null(500_000.0), group=pl.col("meter") // 32
-        )
-        self.racks = registry.racks.select("rack", "gpus")
-        self.draw = np.random.default_rng(1)
-        self.offsets = dict.fromkeys(range(PARTITIONS), 0)
+        self._registry = registry
+        self._campus = Campus(registry)
+        self._roll_up = RollUp(registry.slots, registry.meters)
+        for stream in STREAMS:
+            self._roll_up.assign(stream, "", 0)
+        self._offsets = dict.fromkeys(STREAMS, 0)
+        self._partials = 0
 
-    def power(self, second: int) -> list[list[Message]]:
-        """Return the messages of one second by drain."""
-        noise = self.draw.normal(1.0, 0.02, len(self.meters))
-        groups = self.meters.with_columns(power_watts=pl.col("usual") * pl.Series(noise)).partition_by("group")
+    def second(self, second: int) -> tuple[list[list[Message]], list[Message]]:
+        """Return the meter readings of one second by drain, and the partials that the second leads to."""
+        messages: dict[str, list[Message]] = {GPU_TOPIC: [], POWER_TOPIC: []}
+        for made in self._campus.messages(second):
+            messages[made.topic].append(self._message(made))
         drains: list[list[Message]] = [[] for _ in range(DRAINS)]
-        for nth, group in enumerate(groups):
-            partition = nth % PARTITIONS
-            at = START + second * SECOND + nth * SECOND // len(groups)
-            rows = group.select(
-                time=pl.lit(at).cast(pl.Datetime("us")), meter="meter", level="level",
-                phase=pl.lit(0, pl.Int8), power_watts="power_watts",
-            )  # fmt: skip
-            empty = METER.empty().clear(len(rows)).select(pl.exclude(rows.columns))
-            value = arrow.encode(
-                METER, pl.concat([rows, empty], how="horizontal").select(*METER.polars).cast(METER.polars)
-            )
-            message = Message(
-                POWER_TOPIC, partition, self.offsets[partition], at, b"", value, tuple(arrow.headers(METER))
-            )
-            self.offsets[partition] += 1
-            drains[nth * DRAINS // len(groups)].append(message)
-        return drains
+        for message in messages[POWER_TOPIC]:
+            drains[message.appended % SECOND * DRAINS // SECOND].append(message)
+        return drains, [self._partial(partial) for topic in messages for partial in self._rolled_up(messages[topic])]
 
-    def partials(self, second: int, first_offset: int) -> list[Message]:
-        """Return the closings of one second."""
-        start = START + second * SECOND
-        meters = self._rows(SubjectKind.METER, self.meters["meter"], 1, start)
-        gpus = self._rows(SubjectKind.RACK, self.racks["rack"], 46, start)
-        messages = []
-        for nth, (topic, number) in enumerate(STREAMS):
-            of = gpus if topic == "telemetry.gpu.v1" else meters
-            rows = of.filter(pl.col("subject") % BY_NAME[topic].partitions == number)
-            envelope = Envelope(topic, number, 0, 0, "closing", start, start + SECOND, start + SECOND)
-            value, headers = partial.encode(Partial(envelope, rows))
-            messages.append(Message(PARTIALS_TOPIC, 0, first_offset + nth, start, b"", value, tuple(headers)))
-        return messages
+    def _message(self, made: Timed) -> Message:
+        partition = crc32(made.key) % BY_NAME[made.topic].partitions
+        offset = self._offsets[made.topic, partition]
+        self._offsets[made.topic, partition] += 1
+        return Message(made.topic, partition, offset, made.at, made.key, made.value, tuple(made.headers))
 
-    def _rows(self, kind: SubjectKind, subjects: pl.Series, parts: int, start: int) -> pl.DataFrame:
-        count = len(subjects)
-        columns = {
-            "second": pl.lit(start).cast(pl.Datetime("us")), "subject_kind": pl.lit(int(kind)), "subject": subjects,
-            "power_milliwatts": pl.Series(self.draw.integers(40_000_000, 60_000_000, count)),
-            "utilization_sum_e4": pl.lit(9_000 * parts), "utilization_count": pl.lit(parts), "expected": pl.lit(parts),
-            "reporting": pl.lit(parts), "readings": pl.lit(parts), "oldest_age_microseconds": pl.lit(500_000),
-            "digest": pl.Series(self.draw.integers(-(2**62), 2**62, count)),
-        }  # fmt: skip
-        missing = [pl.lit(None).alias(name) for name in PARTIAL.polars if name not in columns]
-        return (
-            pl.DataFrame({"subject": subjects}).select(*missing, **columns).select(*PARTIAL.polars).cast(PARTIAL.polars)
-        )
+    def _rolled_up(self, messages: list[Message]) -> list[Partial]:
+        messages = sorted(messages, key=lambda message: (message.partition, message.offset))
+        topic, record = messages[0].topic, BY_NAME[messages[0].topic].record
+        frame = decode(topic, messages, self._registry).frame
+        rows = admit(record, frame, self._registry, clock="event").rows
+        return self._roll_up.feed(topic, rows, {each.partition: each.offset + 1 for each in messages}, 0)
+
+    def _partial(self, made: Partial) -> Message:
+        value, headers = partial.encode(made)
+        self._partials += 1
+        return Message(PARTIALS_TOPIC, 0, self._partials - 1, made.envelope.end_second, b"", value, tuple(headers))
 
 
 class Stopwatch:
@@ -119,22 +92,25 @@ class Stopwatch:
 
 
 def measure(seconds: int) -> dict[str, float]:
-    registry = assign(load(CAMPUS))
-    load_ = Load(registry)
+    registry = campus_registry()
+    load = Load(registry)
     evaluator, stopwatch = Evaluator(watch(default_rules(), registry), STREAMS), Stopwatch()
     alerts, latencies = 0, []
-    for second in range(-5, seconds):
+    for second in range(-WARM_UP_SECONDS, seconds):
+        drains, partials = load.second(START + second)
         if second == 0:
             stopwatch.spent.clear()
             alerts = 0
-        for messages in load_.power(second):
+        for messages in drains:
+            if not messages:
+                continue
             began = time.perf_counter()
             decoded = stopwatch.time("decode readings", lambda m=messages: decode(POWER_TOPIC, m, registry).frame)
             rows = stopwatch.time("admit readings", lambda d=decoded: admit(METER, d, registry, clock="event").rows)
             ends = {message.partition: message.offset + 1 for message in messages}
             alerts += len(stopwatch.time("evaluate readings", lambda r=rows, e=ends: evaluator.read(r, e)))
             latencies.append(time.perf_counter() - began)
-        for message in load_.partials(second, (second + 5) * len(STREAMS)):
+        for message in partials:
             said = stopwatch.time("decode partials", lambda m=message: partial.decode(m))
             stopwatch.time("take partials", lambda m=message, s=said: evaluator.take(m.offset, s.envelope, s.rows))
         output = stopwatch.time("close the second", evaluator.close)
@@ -155,10 +131,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30)
     for name, value in measure(parser.parse_args().seconds).items():
         unit = "bytes" if "bytes" in name else "1/s" if "transitions" in name else "s" if "slowest" in name else "core"
-        line = {"name": name, "value": round(value, 5), "unit": unit}
-        if name == "evaluate, all":
-            line |= {"bar": 0.1, "pass": value <= 0.1}
-        print(json.dumps(line))
+        tell(name, value, unit, most=0.1 if name == "evaluate, all" else None)
 
 
 if __name__ == "__main__":
