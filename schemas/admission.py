@@ -70,7 +70,7 @@ def admit(record: Record, frame: pl.DataFrame, registry: Nameplates | None, *, c
     """
     checks = rules(record, clock)
     limit = ceilings(record, registry)
-    is_plausible = limit is None or not limit.may_exceed(frame)
+    is_plausible = limit is None or not limit.exceeded(frame)
     if is_plausible and frame.select(pl.all_horizontal(_all_good(checks))).item():
         return Admitted(quantize(record, frame), REJECTED.empty())
     if limit is not None:

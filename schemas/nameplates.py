@@ -39,19 +39,23 @@ class Ceilings(NamedTuple):
     """NaN where no nameplate is known; the last index of each axis is such a place."""
     lowest: float
 
-    def may_exceed(self, frame: pl.DataFrame) -> bool:
-        """Tell whether any reading lies above the lowest ceiling, so that rows must be looked at; NaN does."""
-        return not frame.select((pl.col("power_watts") <= self.lowest).all()).item()
+    def exceeded(self, frame: pl.DataFrame) -> bool:
+        """Tell whether any reading lies above the ceiling of its own device; a null or NaN does not."""
+        if frame.select((pl.col("power_watts") <= self.lowest).all()).item():
+            return False
+        return bool((frame["power_watts"].to_numpy() > self._at(frame)).any())
 
     def of(self, frame: pl.DataFrame) -> pl.Series:
         """Return the ceiling of each row in watts, null where no nameplate is known."""
-        at = tuple(
-            frame.select(pl.when(pl.col(name).is_between(0, size - 2)).then(pl.col(name)).otherwise(size - 1))
-            .to_series()
-            .to_numpy()
-            for name, size in zip(self.columns, self.watts.shape, strict=True)
-        )
-        return pl.Series("_ceiling_watts", self.watts[at], nan_to_null=True)
+        return pl.Series("_ceiling_watts", self._at(frame), nan_to_null=True)
+
+    def _at(self, frame: pl.DataFrame) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        at = []
+        for name, size in zip(self.columns, self.watts.shape, strict=True):
+            ids = frame[name].fill_null(-1).to_numpy()
+            at.append(np.where((ids >= 0) & (ids < size - 1), ids, size - 1))
+        found: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = self.watts[tuple(at)]
+        return found
 
 
 _newest: list[tuple[Nameplates, dict[str, Ceilings | None]]] = []

@@ -28,6 +28,7 @@ from schemas.topics import BY_NAME
 from schemas.window import WINDOW
 from streams import snapshot
 from streams.evaluate import PARTIALS_TOPIC, Evaluator
+from streams.in_force import InForce
 from streams.roll_up import RollUp
 from streams.watch import watch
 
@@ -42,7 +43,7 @@ class Load:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._campus = Campus(registry)
-        self._roll_up = RollUp(registry.slots, registry.meters)
+        self._roll_up = RollUp(InForce.always(registry))
         for stream in STREAMS:
             self._roll_up.assign(stream, "", 0)
         self._offsets = dict.fromkeys(STREAMS, 0)
