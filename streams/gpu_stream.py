@@ -55,8 +55,11 @@ class GpuStream(Stream[GpuRows]):
             return _Readings(message, np.zeros(len(message), np.bool_), rows).where(known)
         late = rows.second < closed_end(passing.before)[message]
         too_late = rows.second < final_end(passing.before)[message]
+        # What a restart reads again right below its floor was counted before; what is older was too late then, too.
+        lost = known & np.where(rows.second >= floor, too_late, rows.second < floor - LATENESS_SECS)
+        self.too_late += int(np.count_nonzero(lost))
+        self.late.note(rows.second[lost], rows.second[lost] + 1)
         known &= rows.second >= floor
-        self.too_late += int(np.count_nonzero(known & too_late))
         return _Readings(message, late, rows).where(known & ~too_late)
 
     def _take_stretch(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:

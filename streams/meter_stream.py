@@ -42,6 +42,10 @@ class MeterStream(Stream[pl.DataFrame]):
         second, message = rows["time"].to_numpy() // SECOND, passing.by_row(np.arange(len(passing)))
         too_late = known.to_numpy() & (second < final_end(passing.before)[message])
         self.too_late += int(np.count_nonzero(too_late))
+        if too_late.any():
+            # They bear on every second into which they hold, or in which they end what another one held.
+            holds = max(self._hold_secs, _whole_seconds(rows["hold"]))
+            self.late.note(second[too_late], second[too_late] + holds + 2)
         kept = known.to_numpy() & ~too_late
         late = kept & (second < closed_end(passing.before)[message])
         partials: list[Partial] = []
@@ -57,8 +61,7 @@ class MeterStream(Stream[pl.DataFrame]):
         to_offset = int(passing.messages.offset[end - 1]) + 1
         self._kept = pl.concat([self._kept, part])
         if len(part):
-            longest = -(-int(part["hold"].max()) // SECOND)  # type: ignore[arg-type]
-            self._hold_secs = max(self._hold_secs, longest)
+            self._hold_secs = max(self._hold_secs, _whole_seconds(part["hold"]))
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
         if len(late) and closed is not None:
@@ -97,6 +100,11 @@ class MeterStream(Stream[pl.DataFrame]):
             second.is_between("low", "high", closed="left")
         )
         return inside.select(rows.columns)
+
+
+def _whole_seconds(hold: pl.Series) -> int:
+    """Return the longest hold in whole seconds, rounded up."""
+    return -(-int(hold.max()) // SECOND)  # type: ignore[arg-type]
 
 
 def _stretches(late_messages: Int64s, count: int) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import Partial
+from schemas.recomputation import Asked
 from schemas.timeline import Timeline
 from streams.closing import NO_TIME, SECOND, Messages
 from streams.gpu_rows import GpuRows
@@ -94,6 +95,19 @@ class RollUp:
     def open_seconds(self) -> int:
         """Return how many seconds began and did not close yet, over all partitions."""
         return sum(stream.open_seconds for stream in self._streams.values())
+
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether `asks` has something to ask for."""
+        return any(stream.late for stream in self._streams.values())
+
+    def asks(self) -> list[Asked]:
+        """Return the requests for what came later than the horizon since the last call."""
+        return [
+            Asked(None, first * SECOND, end * SECOND, "late", topic, number, stream.next_offset or 0)
+            for (topic, number), stream in sorted(self._streams.items())
+            for first, end in stream.late.take()
+        ]
 
     def too_late(self) -> dict[Partition, int]:
         """Return how many readings came later than the horizon: in the lake, in no window."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from broker.facility_log import facility_log
 from broker.producer import Producer
-from schemas import canary
+from schemas import canary, recomputation
 from schemas.admission import Clock
 from schemas.decode import decode
 from schemas.message import Message
@@ -31,6 +31,7 @@ from streams.stage import Place
 
 PARTIALS_TOPIC = "windows.rack.v1"
 SAY_AGAIN_SECS = 60.0
+ASK_EVERY_SECS = 10.0
 log = logging.getLogger("wattline.streams")
 
 
@@ -38,13 +39,14 @@ class RollUpStage:
     """Decode, admit, roll up, send, and only then let go of what was read."""
 
     topics = (GPU_TOPIC, METER_TOPIC)
-    writes = (PARTIALS_TOPIC, refusals.TOPIC)
+    writes = (PARTIALS_TOPIC, refusals.TOPIC, recomputation.TOPIC)
 
     def __init__(self, bootstrap: str, clock: Clock) -> None:
         self._bootstrap = bootstrap
         self._clock: Clock = clock
         self._said_too_late = 0
         self._said_at = time.monotonic()
+        self._asked_at = -ASK_EVERY_SECS
 
     async def open(self, engine: Engine) -> None:
         """Read the facility and connect the producer."""
@@ -78,6 +80,8 @@ class RollUpStage:
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
         await self._producer.flush()
         self._tell_too_late()
+        if self._roll_up.is_asking and not await self._ask():
+            return {}  # a restart must read again what it has to ask for
         return {partition: Place(*place) for partition, place in self._roll_up.places().items()}
 
     async def close(self) -> None:
@@ -106,6 +110,17 @@ class RollUpStage:
         for value, key, headers in refusals.refusal_messages(refused):
             await self._producer.send(refusals.TOPIC, value, key, headers)
 
+    async def _ask(self) -> bool:
+        """Ask for what came too late to be recomputed, not more often than every ten seconds; tell whether it was."""
+        if time.monotonic() - self._asked_at < ASK_EVERY_SECS:
+            return False
+        self._asked_at = time.monotonic()
+        for asked in self._roll_up.asks():
+            value = recomputation.encode(asked)
+            await self._producer.send(recomputation.TOPIC, value, self._site, recomputation.HEADERS)
+        await self._producer.flush()
+        return True
+
     def _tell_too_late(self) -> None:
         if time.monotonic() - self._said_at < SAY_AGAIN_SECS:
             return
@@ -113,7 +128,7 @@ class RollUpStage:
         total = sum(self._roll_up.too_late().values())
         if total > self._said_too_late:
             log.warning(
-                "%s readings came later than the horizon since the start: the lake has them, windows not", total
+                "%s readings came later than the horizon since the start: windows are recomputed from the lake", total
             )
             self._said_too_late = total
 

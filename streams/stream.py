@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
 from streams.closing import NO_TIME, SECOND, Messages, Passage, Revisable, final_end
+from streams.late_spans import LateSpans
 
 Int64s = NDArray[np.int64]
 Kind = Literal["closing", "revision", "idle"]
@@ -38,6 +39,7 @@ class Stream(ABC, Generic[R]):
         self.watermark = NO_TIME
         self.closed = floor
         self.too_late = 0
+        self.late = LateSpans()
         self.next_offset: int | None = None
         self._from_offset: int | None = None
         self._revisable = Revisable()
