@@ -1,0 +1,123 @@
+"""Windows recomputed from a lake: as live where nothing was late, and the truth where something was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from history.coverage import IncompleteError, holds, require_complete
+from history.from_lake import recomputed
+from history.recompute import MINUTE, Span
+from schemas.registry import Registry
+from schemas.subject import SubjectKind
+from streams.roll_up import METER_TOPIC
+from streams.sum_rules import SiteWindows
+from tests.history.small_lake import SECOND, START, Log, live, seconds_of_load, standing, two_racks, written
+
+GENERATION = pl.lit(0, pl.Int32).alias("version_generation")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return two_racks()
+
+
+def all_of(lake: Path, first: int, end: int) -> list[SiteWindows]:
+    span = Span(START + first * SECOND, START + end * SECOND)
+    return [windows for minute in recomputed(lake, span, "wall") for windows in minute]
+
+
+def power(windows: list[SiteWindows], second: int, kind: SubjectKind, every: int = 1) -> float:
+    rows = standing(windows).filter(subject_kind=int(kind), every_seconds=every)
+    return rows.filter(pl.col("window_start").to_physical() == START + second * SECOND)["power_watts"].item(0)
+
+
+def test_where_nothing_was_late_live_and_recomputed_windows_are_the_same_bit_for_bit(
+    registry: Registry, tmp_path: Path
+) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 130, skip=(31, 32, 33, 34, 35, 36, 37))
+    told = standing(live(registry, log.messages))
+    lake = written(tmp_path, registry, log.messages)
+    again = standing(all_of(lake, 0, 180))
+    assert again["version_generation"].unique().to_list() == [1]
+    assert set(again["every_seconds"]) == {1, 60}
+    assert_frame_equal(again.with_columns(GENERATION), told)
+
+
+def test_a_reading_forty_seconds_late_is_in_the_recomputed_windows_and_these_win(
+    registry: Registry, tmp_path: Path
+) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 60, skip=(20,))
+    meter = int(registry.meters["meter"][0])
+    log.meter(20.3, meter, 40_000.0, partition=meter % 4, appended=60.9)
+    seconds_of_load(log, 61, 70)
+    told = live(registry, log.messages)
+    again = all_of(written(tmp_path, registry, log.messages), 20, 25)
+    assert {windows.kind for windows in again} == {"revision"}
+    seconds = standing(again).filter(every_seconds=1)["window_start"].to_physical().unique().sort()
+    assert seconds.to_list() == [START + second * SECOND for second in range(20, 25)]
+    for second, every in ((20, 1), (21, 1), (0, 60)):
+        assert power(again, second, SubjectKind.ROW, every) > power(told, second, SubjectKind.ROW, every) + 400
+        assert power([*again, *told], second, SubjectKind.ROW, every) == power(again, second, SubjectKind.ROW, every)
+
+
+def test_one_meter_in_two_partitions_is_heard_whole(registry: Registry, tmp_path: Path) -> None:
+    """Two halves of a second, each with one worker: live one of them stands, the lake has both."""
+    log, meter = Log(registry), int(registry.meters["meter"][0])
+    for second in range(20):
+        log.meter(second + 0.0, meter, 1_000.0, partition=0)
+        log.meter(second + 0.5, meter, 3_000.0, partition=1)
+    again = all_of(written(tmp_path, registry, log.messages), 5, 10)
+    assert power(again, 7, SubjectKind.RACK) == 2_000.0
+
+
+def test_retention_that_cut_the_source_refuses(registry: Registry, tmp_path: Path) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 400)
+    kept = [each for each in log.messages if each.appended >= START + 100 * SECOND]
+    lake = written(tmp_path, registry, kept)
+    with pytest.raises(IncompleteError, match=r"the lake begins at offset \d+.*deleted by retention"):
+        all_of(lake, 120, 130)
+    assert all_of(lake, 310, 320)
+    # By event time nothing says when what was deleted was measured.
+    with pytest.raises(IncompleteError, match="retention"):
+        require_complete(lake, Span(START + 310 * SECOND, START + 320 * SECOND), "event")
+
+
+def test_rows_that_somebody_took_out_refuse(registry: Registry, tmp_path: Path) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 60)
+    kept = [each for each in log.messages if (each.topic, each.partition, each.offset) != (METER_TOPIC, 1, 30)]
+    with pytest.raises(IncompleteError, match=r"telemetry.power.v1/1: of offsets 30 to 30"):
+        all_of(written(tmp_path, registry, kept), 10, 20)
+
+
+def test_each_recomputation_has_a_greater_generation(registry: Registry, tmp_path: Path) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 20)
+    lake = written(tmp_path / "lake", registry, log.messages)
+    assert {row["version_generation"].max() for _, *_, row in all_of(lake, 0, 5)} == {1}
+
+
+def test_the_lake_holds_what_it_has_read(registry: Registry, tmp_path: Path) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 5)
+    lake = written(tmp_path, registry, log.messages)
+    end = 1 + max(each.offset for each in log.messages if (each.topic, each.partition) == (METER_TOPIC, 1))
+    assert holds(lake, METER_TOPIC, 1, end)
+    assert not holds(lake, METER_TOPIC, 1, end + 1)
+    shutil.rmtree(tmp_path)
+    assert not holds(lake, METER_TOPIC, 1, 1)
+
+
+def test_a_span_is_cut_at_minutes() -> None:
+    span = Span(START + 50 * SECOND, START + 130 * SECOND)
+    assert span.minutes == Span(START, START + 3 * MINUTE)
+    cut = [((part.first - START) // SECOND, (part.end - START) // SECOND) for part in span.by_minute()]
+    assert cut == [(50, 60), (60, 120), (120, 130)]
