@@ -43,6 +43,9 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     watts: float | None = None
 
 
+_ORDER = ("pending", "continued", "firing", "stale", "keeping", "amended", "resolved")
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """Carry one transition of one alert.
 
@@ -80,6 +83,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> tuple[str, str, datetime]:
         """Return what makes two messages the same transition."""
         return self.id, self.transition, self.at
+
+    def is_after(self, other: Alert) -> bool:
+        """Tell whether this transition comes after another one of its alert; of one instant in the only order there is.
+
+        The log may tell old transitions again: after a restart, or from a second group of workers.
+        """
+        return (self.at, _ORDER.index(self.transition)) > (other.at, _ORDER.index(other.transition))
 
     @property
     def is_canary(self) -> bool:

@@ -123,6 +123,7 @@ TOPICS: tuple[Topic, ...] = (
         "how each worker does, every few seconds",
         segment_bytes=4_194_304,
     ),
+    Topic("streams.lease.v1", 1, "none", "compact", "nothing: who is given its partition runs the evaluator"),
     Topic("actions.v1", 1, "subject", "compact", "acknowledge, silence, maintenance"),
 )
 

@@ -154,8 +154,9 @@ class Closings:
         return closed
 
     def revised(self) -> pl.DataFrame:
-        """Return all rows, the newest of each source, of the closed seconds that were revised since the last call.
+        """Return all rows, the fullest of each source, of the closed seconds that were revised since the last call.
 
+        Not the last in the log: a worker that was restarted, or one of a second group, tells earlier versions again.
         Called after `close`; then what can be revised no more is forgotten.
         """
         seconds = sorted(second for second in self._revised if second < self.evaluated)
@@ -165,6 +166,7 @@ class Closings:
         )
         self._forget()
         key = ["second", "stream", "subject_kind", "subject"]
+        rows = rows.sort("second", "readings", maintain_order=True)
         return rows.unique(key, keep="last", maintain_order=True)
 
     def resume(self) -> Resume:

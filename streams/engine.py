@@ -34,6 +34,8 @@ from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
 from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
+from streams.lease import TOPIC as LEASE_TOPIC
+from streams.lease import Lease
 from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
@@ -101,32 +103,44 @@ class Engine:
         return set() if self.reading.pending else {at for at in settled if self._thread.at_log_end(at)}
 
     @property
+    def member(self) -> str:
+        """Return the name of this member of its group, and of its slot's lock."""
+        return f"{self.shape.app}-{self.slot}"
+
+    @property
     def _thread(self) -> FetchThread:
         return self.app.consumer._thread
 
     def run(self) -> NoReturn:
         """Run; ends the process: 0 after SIGTERM or SIGINT, else the error's exit code and one line."""
-        descriptor = hold(f"{self.shape.app}-{self.slot}", self.bootstrap, _say)
         loop = asyncio.get_event_loop()
         try:
-            loop.run_until_complete(self._open())
+            loop.run_until_complete(self._become_member())
             worker = Worker(self.app, loop=loop, quiet=True, redirect_stdouts=False)
             worker.spinner = None
             loop.run_until_complete(worker.start())
             raise worker.crash_reason or WattlineError("Faust's worker ended by itself")
         except BaseException as error:
             self.fail(error)
-        finally:
-            os.close(descriptor)
 
-    async def _open(self) -> None:
-        Watchdog(f"{self.shape.app}-{self.slot}", _say).start()
-        await _until_available(self.bootstrap, (*self.stage.topics, *self.stage.writes))
+    async def _become_member(self) -> None:
+        """Get ready, then wait for the place: one that stands by has everything but its state."""
+        Watchdog(self.member, _say).start()
+        lease_topic = (LEASE_TOPIC,) if self.shape.has_lease else ()
+        await _until_available(self.bootstrap, (*self.stage.topics, *self.stage.writes, *lease_topic))
+        await self.stage.open(self)
+        self._held = await hold(self.member, self.bootstrap, _say)
+        if self.shape.has_lease:
+            # The same member on every machine: it goes on with what the one before it had, without a rebalance.
+            self._lease = Lease(self.bootstrap, self.member, self._held.lock_id, self.fail)
+            await self._lease.acquire(_say)
+        else:
+            # Slots of the same number on two machines, which share no lock, must be two members (traps.md 10).
+            self.app.conf.consumer_group_instance_id = f"{self.member}@{self._held.lock_id[:8]}"
         self._topics = await topics_of(self.bootstrap, self.stage.topics)
         if missing := set(self.stage.topics) - self._topics.keys():
             raise UnavailableError(f"topic {', '.join(sorted(missing))} was deleted just now; looking again")
         self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
-        await self.stage.open(self)
 
     async def ingest(self, stream: faust.StreamT) -> None:
         """Append each message; this is all that an agent does (traps.md 2, 4)."""
@@ -247,14 +261,14 @@ class Engine:
     def _require_agents(self) -> None:
         reading = {topic for agent in self.app.agents.values() for topic in agent.channel.topics}
         if missing := set(self.stage.topics) - reading:
-            raise WattlineError(f"{self.shape.app}-{self.slot}: no agent reads {', '.join(sorted(missing))}")
+            raise WattlineError(f"{self.member}: no agent reads {', '.join(sorted(missing))}")
 
     async def _require_assignment(self) -> None:
         deadline = time.monotonic() + ASSIGNED_WITHIN_SECS
         while not self.reading.assigned:
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"{self.shape.app}-{self.slot}: no partition was assigned within {ASSIGNED_WITHIN_SECS:.0f} s "
+                    f"{self.member}: no partition was assigned within {ASSIGNED_WITHIN_SECS:.0f} s "
                     f"(topics {', '.join(self.stage.topics)} at {self.bootstrap}); more workers than partitions?"
                 )
             await asyncio.sleep(0.05)
@@ -289,20 +303,22 @@ class Engine:
         if not isinstance(error, WattlineError):
             logger.debug("the error in full", exc_info=error)
         where = "" if isinstance(error, WattlineError) else _raised_at(error)
-        _say(f"{self.shape.app}-{self.slot} stops: {type(error).__name__}: {error}{where}")
+        _say(f"{self.member} stops: {type(error).__name__}: {error}{where}")
         os._exit(getattr(error, "exit_code", 1) or 1)
 
     async def stop(self, reason: str = "") -> NoReturn:
         """End after the drain in flight and a last commit; Faust's own shutdown takes seconds (traps.md 3)."""
         if reason:
-            _say(f"{self.shape.app}-{self.slot}: {reason}")
+            _say(f"{self.member}: {reason}")
+        if not self.reading.assigned:  # nothing was restored yet, so nothing may be written over what was
+            os._exit(0)
         try:
             async with asyncio.timeout(STOP_WITHIN_SECS), self._lock:
                 await self._commit(0)
                 await self.stage.close()
                 await self.health.stop()
         except TimeoutError:
-            _say(f"{self.shape.app}-{self.slot}: stopped without a last commit; it will read a little again")
+            _say(f"{self.member}: stopped without a last commit; it will read a little again")
         os._exit(0)
 
 
@@ -330,7 +346,7 @@ class Worker(faust.Worker):
 def make_app(engine: Engine) -> App:
     """Return the Faust app of an engine: settings as measured (traps.md 19), one agent a topic."""
     shape = engine.shape
-    member = f"{shape.app}-{engine.slot}"
+    member = engine.member
     datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
     datadir.mkdir(parents=True, exist_ok=True)
     batches.install()  # a batch that cannot be read, or expands without end, must cost only itself

@@ -52,14 +52,18 @@ log = logging.getLogger("wattline.streams")
 
 
 class EvaluateStage:
-    """Evaluate what came, send it, and every two seconds write down where it stands."""
+    """Evaluate what came, send it, and every two seconds write down where it stands.
+
+    In a second group it tells alerts only, the same ones: windows and refusals are the first group's.
+    """
 
     topics = (POWER_TOPIC, PARTIALS_TOPIC, JOBS_TOPIC, PROGRESS_TOPIC)
     writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC)
 
-    def __init__(self, bootstrap: str, *, slot: int, clock: Clock, rules: Path | None) -> None:
+    def __init__(self, bootstrap: str, *, member: str, clock: Clock, rules: Path | None, is_first: bool) -> None:
         self._bootstrap = bootstrap
-        self._key = f"evaluate-{slot}".encode()
+        self._key = member.encode()
+        self._is_first = is_first
         self._clock: Clock = clock
         self._rules = rules
         self._positions: dict[str, dict[int, int]] = {JOBS_TOPIC: {}, PROGRESS_TOPIC: {}}
@@ -178,13 +182,13 @@ class EvaluateStage:
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
         self._engine.counted.refused(refused.select("topic", "reason").iter_rows())
-        for value, key, headers in refusals.refusal_messages(refused):
+        for value, key, headers in refusals.refusal_messages(refused) if self._is_first else ():
             await self._producer.send(refusals.TOPIC, value, key, headers)
 
     async def _tell(self, output: Output) -> None:
         for alert in output.alerts:
             await self._producer.send(ALERTS_TOPIC, encode_alert(alert), alert.key, ALERT_HEADERS)
-        for windows in output.windows:
+        for windows in output.windows if self._is_first else ():
             headers = [*arrow.headers(WINDOW), ("closing", closing_header(windows))]
             value = arrow.encode(WINDOW, windows.rows)
             await self._producer.send(WINDOWS_TOPIC, value, windows.site.encode(), headers)
@@ -257,6 +261,8 @@ def _streams() -> list[Partition]:
     return [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(BY_NAME[topic].partitions)]
 
 
-def run_evaluate(bootstrap: str, *, slot: int, clock: Clock, rules: Path | None = None) -> NoReturn:
-    """Run the evaluator of one slot; ends the process (streams.engine.run)."""
-    run(EvaluateStage(bootstrap, slot=slot, clock=clock, rules=rules), EVALUATE, bootstrap=bootstrap, slot=slot)
+def run_evaluate(bootstrap: str, *, slot: int, clock: Clock, rules: Path | None = None, group: str = "") -> NoReturn:
+    """Run the evaluator of one slot of a group ("" = the first); ends the process (streams.engine.run)."""
+    shape = EVALUATE.of(group)
+    stage = EvaluateStage(bootstrap, member=f"{shape.app}-{slot}", clock=clock, rules=rules, is_first=not group)
+    run(stage, shape, bootstrap=bootstrap, slot=slot)

@@ -36,13 +36,17 @@ log = logging.getLogger("wattline.streams")
 
 
 class RollUpStage:
-    """Decode, admit, roll up, send, and only then let go of what was read."""
+    """Decode, admit, roll up, send, and only then let go of what was read.
+
+    In a second group it says the same of the same readings; refusals are the first group's.
+    """
 
     topics = (GPU_TOPIC, METER_TOPIC)
     writes = (PARTIALS_TOPIC, refusals.TOPIC, recomputation.TOPIC)
 
-    def __init__(self, bootstrap: str, clock: Clock) -> None:
+    def __init__(self, bootstrap: str, clock: Clock, is_first: bool = True) -> None:
         self._bootstrap = bootstrap
+        self._is_first = is_first
         self._clock: Clock = clock
         self._said_too_late = 0
         self._said_at = time.monotonic()
@@ -107,7 +111,7 @@ class RollUpStage:
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
         self._engine.counted.refused(refused.select("topic", "reason").iter_rows())
-        for value, key, headers in refusals.refusal_messages(refused):
+        for value, key, headers in refusals.refusal_messages(refused) if self._is_first else ():
             await self._producer.send(refusals.TOPIC, value, key, headers)
 
     async def _ask(self) -> bool:
@@ -137,6 +141,6 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def run_roll_up(bootstrap: str, *, slot: int, clock: Clock) -> NoReturn:
-    """Run the roll-up worker of one slot; ends the process (streams.engine.run)."""
-    run(RollUpStage(bootstrap, clock), ROLL_UP, bootstrap=bootstrap, slot=slot)
+def run_roll_up(bootstrap: str, *, slot: int, clock: Clock, group: str = "") -> NoReturn:
+    """Run the roll-up worker of one slot of a group ("" = the first); ends the process (streams.engine.run)."""
+    run(RollUpStage(bootstrap, clock, is_first=not group), ROLL_UP.of(group), bootstrap=bootstrap, slot=slot)

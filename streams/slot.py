@@ -1,33 +1,47 @@
 """The slot: one live process for each static member of a consumer group (traps.md 10).
 
 Two live processes with one static id are not fenced by Kafka: 894 duplicates in 15 s. The lock is the
-kernel's, so a killed worker frees its slot at once and the restarted one finds it free. It is not the
-supervisor's lock, which the worker inherits: that one says who starts workers, this one who is a member.
+kernel's, so a killed worker frees its slot at once and the one that stands by has it in the same moment. It is
+not the supervisor's lock, which the worker inherits: that one says who starts workers, this one who is a member.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
+import fcntl
+import os
+import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
 from broker import lock
 from broker.supervisor import lock_folder
 
-LOOK_AGAIN_SECS = 0.1
-SAY_AGAIN_SECS = 30.0
+
+class Slot(NamedTuple):
+    """Hold a place: the open file that holds the lock, and the id of the lock, the same for all that share it."""
+
+    descriptor: int
+    lock_id: str
 
 
-def hold(member: str, bootstrap: str, say: Callable[[str], None]) -> int:
-    """Wait until no other process is this member of its group; return the descriptor that holds the place.
-
-    A second process stands by: it says so once in a while and goes on when the first one ends.
-    """
+async def hold(member: str, bootstrap: str, say: Callable[[str], None]) -> Slot:
+    """Wait until no other process is this member of its group; a second one says once that it stands by."""
     path = lock_folder(bootstrap) / f"{member}.member.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = -SAY_AGAIN_SECS
-    while (descriptor := lock.hold(path)) is None:
-        if time.monotonic() - said >= SAY_AGAIN_SECS:
-            said = time.monotonic()
-            say(f"another process is {member} of {bootstrap}; standing by until it ends ({path})")
-        time.sleep(LOOK_AGAIN_SECS)
-    return descriptor
+    descriptor = lock.hold(path)
+    if descriptor is None:
+        say(f"another process is {member} of {bootstrap}; standing by until it ends ({path})")
+        descriptor = os.open(path, os.O_RDWR)
+        # In a thread: the loop goes on hearing of new facilities, and the kernel wakes us without a delay.
+        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
+    return Slot(descriptor, _lock_id(descriptor))
+
+
+def _lock_id(descriptor: int) -> str:
+    """Return the id that the first holder wrote: machines and containers that share no lock have another one."""
+    if found := os.pread(descriptor, 64, 0).decode(errors="replace").strip():
+        return found
+    lock_id = uuid.uuid4().hex
+    os.pwrite(descriptor, lock_id.encode(), 0)
+    return lock_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from schemas.message import Message
@@ -53,13 +53,21 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Shape:
-    """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13."""
+    """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13.
+
+    `has_lease`: one member runs in the whole cluster of Kafka, others stand by, on other machines too.
+    """
 
     app: str
     fetch_wait_ms: int
     drain_secs: float
     session_secs: float = 6.0
+    has_lease: bool = False
+
+    def of(self, group: str) -> Shape:
+        """Return the shape of the same app in another group: "" is the first, "b" the second."""
+        return replace(self, app=f"{self.app}-{group}") if group else self
 
 
 ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
-EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05)
+EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05, has_lease=True)

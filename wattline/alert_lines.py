@@ -56,7 +56,7 @@ def fold(alerts: Iterable[Alert]) -> list[Episode]:
             continue
         # After a restart the log may tell old transitions again, so the time of the event decides.
         first = alert if alert.at < known.first.at else known.first
-        last = alert if alert.at > known.last.at or _ends_at_once(alert, known.last) else known.last
+        last = alert if alert.is_after(known.last) else known.last
         episodes[alert.id] = Episode(first, last, known.fired or fired)
     return sorted(episodes.values(), key=lambda episode: (episode.first.start, episode.first.id), reverse=True)
 
@@ -118,12 +118,6 @@ class Once:
         if len(self._seen) > self._remembered:
             self._seen.popitem(last=False)
         return True
-
-
-def _ends_at_once(alert: Alert, last: Alert) -> bool:
-    """Tell whether two transitions at one instant are in the order in which they can only have happened."""
-    order = ("pending", "continued", "firing", "stale", "keeping", "amended", "resolved")
-    return alert.at == last.at and order.index(alert.transition) > order.index(last.transition)
 
 
 def _columns(episode: Episode, now: datetime) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ class Settings:
 
     `clock` is `wall` where readings are live and `event` where recorded ones keep their own time.
     `rules` None means the rules that ship with Wattline. `first_slot` is not 0 where roll-up runs in several
-    programs, such as containers: a slot is one member of the group. `web_port` is where the app listens.
+    programs, such as containers: a slot is one member of the group. `web_port` is where the app listens. With
+    `standby` a second evaluator waits for the first to die. With two `groups` roll-up and evaluate run twice,
+    under two consumer groups.
     """
 
     bootstrap: str
@@ -38,17 +40,33 @@ class Settings:
     roll_up_workers: int = 1
     first_slot: int = 0
     web_port: int = WEB_PORT
+    standby: bool = False
+    groups: int = 1
+
+
+GROUPS = ("", "b")
+"""What a second group is called: roll-up-b, evaluate-b."""
+TWICE = ("roll-up", "evaluate")
 
 
 def workers(parts: tuple[str, ...], settings: Settings) -> list[Worker]:
-    """Return one worker a slot: as many of `roll-up` as asked for, one of every other part."""
-    counts = {part: settings.roll_up_workers if part == "roll-up" else 1 for part in parts}
-    first = settings.first_slot
-    return [worker(part, slot, settings) for part, count in counts.items() for slot in range(first, first + count)]
+    """Return one worker a slot: as many of `roll-up` as asked for, one of every other part, and who stands by."""
+    return [each for part in parts for each in _of_part(part, settings)]
 
 
-def worker(part: str, slot: int, settings: Settings) -> Worker:
-    """Return the worker of one slot of one part; its options are those that the part knows."""
+def _of_part(part: str, settings: Settings) -> list[Worker]:
+    groups = GROUPS[: settings.groups] if part in TWICE else GROUPS[:1]
+    count = settings.roll_up_workers if part == "roll-up" else 1
+    slots = range(settings.first_slot, settings.first_slot + count) if part == "roll-up" else range(1)
+    stand_by = ("", "-standby") if part == "evaluate" and settings.standby else ("",)
+    return [worker(part, slot, settings, group, role) for group in groups for slot in slots for role in stand_by]
+
+
+def worker(part: str, slot: int, settings: Settings, group: str = "", role: str = "") -> Worker:
+    """Return the worker of one slot of one part; its options are those that the part knows.
+
+    One that stands by is told the same as the one that it waits for: whichever has the slot runs.
+    """
     options = ["--slot", str(slot), "--bootstrap", settings.bootstrap, "--clock", settings.clock]
     if part == "lake":
         options += ["--lake", str(settings.lake)]
@@ -56,4 +74,7 @@ def worker(part: str, slot: int, settings: Settings) -> Worker:
         options += ["--port", str(settings.web_port)]
     if part == "evaluate" and settings.rules is not None:
         options += ["--rules", str(settings.rules)]
-    return Worker(f"{part}-{slot}", (sys.executable, "-m", "wattline", "worker", part, *options))
+    if group:
+        options += ["--group", group]
+    name = "-".join(word for word in (part, group, str(slot)) if word) + role
+    return Worker(name, (sys.executable, "-m", "wattline", "worker", part, *options))

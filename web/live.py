@@ -142,7 +142,7 @@ class LiveState:
             self._take_canary(alert, message.appended)
             return
         known = self._alerts.get(alert.id)
-        if known is None or known.at <= alert.at:
+        if known is None or alert.is_after(known):
             self._alerts[alert.id] = alert
 
     def _take_canary(self, alert: Alert, appended: int) -> None:

@@ -15,9 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Process:
     """One worker in a `with` block; `output` is all that it has written so far."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, **environ: str) -> None:
         self._log = log
-        environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environ}
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
                 [sys.executable, *arguments], stdout=out, stderr=out, cwd=REPOSITORY, env=environ
@@ -52,6 +52,14 @@ class Process:
         self.popen.send_signal(signal.SIGTERM)
         self.popen.wait(15)
         return time.monotonic() - began
+
+    def pause(self) -> None:
+        """Stop it as a machine does that stands still."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on where it was paused."""
+        self.popen.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a power cut does."""

@@ -81,5 +81,8 @@ if __name__ == "__main__":
         engine.PENDING_MESSAGES = 40
     if kind == "wedged":
         watchdog.WEDGED_AFTER_SECS = 2.0
-    stage = {"slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound, "wedged": Wedged}[kind](topics)
-    engine.run(stage, engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05), bootstrap=bootstrap, slot=int(slot))
+    shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=kind == "leased")
+    stage = {"leased": Echo, "slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound, "wedged": Wedged}[kind](
+        topics
+    )
+    engine.run(stage, shape, bootstrap=bootstrap, slot=int(slot))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
 
 import pytest
@@ -143,10 +142,10 @@ def test_messages_that_are_deleted_under_a_running_worker_are_told(run, send, ne
     send(topic, b"0", b"1")
     process = run(topic)
     process.wait_for("got 0 1 ")
-    process.popen.send_signal(signal.SIGSTOP)
+    process.pause()
     send(topic, *(b"x" * 20_000 for _ in range(200)))  # more than the fetch in flight may bring
     asyncio.run(_delete_before(kafka.bootstrap, topic, 200))
-    process.popen.send_signal(signal.SIGCONT)
+    process.go_on()
     output = process.wait_for("got 0 201 ")
     assert "messages are gone before they were read: expected offset" in output
     assert "the log begins at 200 and goes on at 200; this partition starts anew" in output

@@ -53,3 +53,19 @@ def test_each_part_is_told_what_it_needs_and_no_more() -> None:
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock event --lake /lake",
         "web-0": "worker web --slot 0 --bootstrap host:1 --clock event --port 8420",
     }
+
+
+def test_who_stands_by_and_the_second_group_are_told_the_same_and_where_they_belong() -> None:
+    settings = Settings("host:1", Path("/lake"), standby=True, groups=2, first_slot=4)
+    told = {worker.name: " ".join(worker.argv[3:]) for worker in workers(PARTS, settings)}
+    evaluate = "worker evaluate --slot 0 --bootstrap host:1 --clock wall"
+    assert told == {
+        "roll-up-4": "worker roll-up --slot 4 --bootstrap host:1 --clock wall",
+        "roll-up-b-4": "worker roll-up --slot 4 --bootstrap host:1 --clock wall --group b",
+        "evaluate-0": evaluate,
+        "evaluate-0-standby": evaluate,
+        "evaluate-b-0": f"{evaluate} --group b",
+        "evaluate-b-0-standby": f"{evaluate} --group b",
+        "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock wall --lake /lake",
+        "web-0": "worker web --slot 0 --bootstrap host:1 --clock wall --port 8420",
+    }

@@ -185,6 +185,17 @@ def test_an_alert_is_open_from_firing_until_resolved_and_repeats_change_nothing(
     assert [each.transition for each in state.alerts()] == ["resolved"]
 
 
+def test_what_a_second_group_tells_later_changes_nothing_even_where_an_alert_ended_in_its_first_instant(
+    facility: Registry,
+) -> None:
+    state = LiveState(facility)
+    firing, resolved = alert("firing", NOW), alert("resolved", NOW)
+    state.take([firing, resolved, firing])
+    assert state.open_alerts() == []
+    state.take([resolved])
+    assert [each.transition for each in state.alerts()] == ["resolved"]
+
+
 def test_the_sentence_names_sites_silence_alerts_and_age(facility: Registry) -> None:
     state = LiveState(facility)
     site = window(facility, "ruh", 980_000.0, SubjectKind.SITE)

@@ -45,6 +45,9 @@ class Parts(click.ParamType):
 @click.option("--only", type=Parts(), default=PARTS, show_default=",".join(PARTS), help="Parts to run, with commas.")
 @click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
 @click.option("--any-slot", is_flag=True, help="Take a free slot of roll-up: for more of the same run, and containers.")
+@click.option("--first-slot", type=click.IntRange(0), default=0, help="Of roll-up; another on each machine.")
+@click.option("--standby", is_flag=True, help="Keep a second evaluator ready to take over.")
+@click.option("--groups", type=click.IntRange(1, 2), default=1, show_default=True, help="2: alerts through any kill.")
 @click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
 @click.option("--web-port", type=click.IntRange(1, 65535), help=f"Of the app. [default: {WEB_PORT}, or a free one]")
 @click.option("--replication", type=click.IntRange(1, 3), default=1, show_default=True, help="Of topics made now.")
@@ -56,6 +59,9 @@ def command(  # noqa: PLR0917
     only: tuple[str, ...],
     count: int,
     any_slot: bool,
+    first_slot: int,
+    standby: bool,
+    groups: int,
     clock: str,
     web_port: int | None,
     replication: int,
@@ -71,11 +77,11 @@ def command(  # noqa: PLR0917
         load_rules(rules)
     if any_slot and only != ("roll-up",):
         raise click.UsageError("--any-slot goes with --only roll-up: of every other part one is enough")
-    first_slot = first_free_slot(lock_folder(bootstrap), "roll-up") if any_slot else 0
+    first_slot = first_free_slot(lock_folder(bootstrap), "roll-up") if any_slot else first_slot
     if web_port and "web" in only:
         ports.refuse_taken(web_port)
-    port = web_port or free_web_port()
-    settings = Settings(bootstrap, lake.resolve(), clock, rules and rules.resolve(), count, first_slot, port)
+    port, rules = web_port or free_web_port(), rules and rules.resolve()
+    settings = Settings(bootstrap, lake.resolve(), clock, rules, count, first_slot, port, standby, groups)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_prepare(bootstrap, facility, replication))
         _run(only, settings)

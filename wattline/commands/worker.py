@@ -13,6 +13,10 @@ from wattline.parts import WEB_PORT
 slot_option = click.option("--slot", type=click.IntRange(0), default=0, show_default=True, help="Slot of this worker.")
 clock_option = click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", help="See replay.")
 
+group_option = click.option(
+    "--group", type=click.Choice(["", "b"]), default="", help="b: the second of two groups that do the same."
+)
+
 
 @click.group()
 def command() -> None:
@@ -23,11 +27,12 @@ def command() -> None:
 @slot_option
 @bootstrap_option
 @clock_option
-def roll_up(slot: int, bootstrap: str, clock: Clock) -> None:
+@group_option
+def roll_up(slot: int, bootstrap: str, clock: Clock, group: str) -> None:
     """Make the seconds of racks and meters from their readings."""
     from streams.roll_up_app import run_roll_up
 
-    run_roll_up(bootstrap, slot=slot, clock=clock)
+    run_roll_up(bootstrap, slot=slot, clock=clock, group=group)
 
 
 @command.command()
@@ -35,11 +40,12 @@ def roll_up(slot: int, bootstrap: str, clock: Clock) -> None:
 @bootstrap_option
 @clock_option
 @click.option("--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Rules instead of ours.")
-def evaluate(slot: int, bootstrap: str, clock: Clock, rules: Path | None) -> None:
+@group_option
+def evaluate(slot: int, bootstrap: str, clock: Clock, rules: Path | None, group: str) -> None:
     """Judge rules on readings and sums, keep the state of alerts, write the windows of sites."""
     from streams.evaluate_app import run_evaluate
 
-    run_evaluate(bootstrap, slot=slot, clock=clock, rules=rules)
+    run_evaluate(bootstrap, slot=slot, clock=clock, rules=rules, group=group)
 
 
 @command.command()
