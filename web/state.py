@@ -96,7 +96,7 @@ class State:
             return
         age = self.canary_age(now)
         waited = now - self.started if age is None else min(age, now - self.started)
-        if waited > self.canary_every + CANARY_GRACE:
+        if waited > self.canary_every + min(CANARY_GRACE, self.canary_every):
             last = "never came" if age is None else f"came last {words(age)} ago"
             yield (
                 f"the canary's alert is overdue: due every {words(self.canary_every)}, it {last}; "
