@@ -131,7 +131,7 @@ def _sort_out(
 ) -> tuple[dict[bytes, list[_Body]], list[int]]:
     """Split messages into well-formed ones by their schema message, and the indexes of all others."""
     expected = record.schema_header.encode()
-    known = {header: list[_Body]() for header in _known_headers(record)}
+    known = {header: list[_Body]() for header in known_headers(record)}
     others = []
     for index, message in enumerate(messages):
         body = None
@@ -214,7 +214,7 @@ def _placed(frame: pl.DataFrame, messages: Sequence[Message], group: list[_Body]
 
 
 @cache
-def _known_headers(record: Record) -> tuple[bytes, ...]:
+def known_headers(record: Record) -> tuple[bytes, ...]:
     """Return the schema messages that polars and pyarrow write for this record, ours first."""
     ours = encode(record, record.empty())
     theirs = io.BytesIO()

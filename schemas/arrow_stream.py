@@ -91,8 +91,8 @@ def _expanded_body(value: bytes, at: int) -> int:
     """Return what the compressed buffers of the record batch at `at` say that they expand to."""
     _, length, root = _PREFIX.unpack_from(value, at)
     table = at + 8 + root
-    header = _field_at(value, table, 2)
-    buffers = _field_at(value, header + _UNSIGNED.unpack_from(value, header)[0], 2)
+    header = field_at(value, table, 2)
+    buffers = field_at(value, header + _UNSIGNED.unpack_from(value, header)[0], 2)
     vector = buffers + _UNSIGNED.unpack_from(value, buffers)[0]
     (count,) = _UNSIGNED.unpack_from(value, vector)
     body, total = at + 8 + length, 0
@@ -106,7 +106,7 @@ def _expanded_body(value: bytes, at: int) -> int:
     return total
 
 
-def _field_at(value: bytes, table: int, index: int) -> int:
+def field_at(value: bytes, table: int, index: int) -> int:
     """Return where the field `index` of a flatbuffer table lies; ValueError where it has none."""
     vtable = table - _OFFSET.unpack_from(value, table)[0]
     size, _ = _VTABLE.unpack_from(value, vtable)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.arrow_layout import NONE
+from schemas.block_admission import quantized
+from schemas.blocks import Block
+from schemas.gpu import GPU
 from streams.cells import SECOND, TEMPERATURE_BIAS, Int16s, Int32s, Int64s
 from streams.gpu_slots import GpuSlots
 from streams.in_force import InForce, span
@@ -29,7 +34,7 @@ class GpuRows(NamedTuple):
 
     @classmethod
     def of(cls, rows: pl.DataFrame, slots: GpuSlots) -> GpuRows:
-        """Convert a frame once for all partitions: polars' cost is per call, not per row."""
+        """Convert admitted rows; frame in: GPU's columns and the integers of admission."""
         warmth = (pl.col("temperature_celsius") * 10).round() + TEMPERATURE_BIAS
         columns = rows.select(
             pl.col("time").cast(pl.Int64),
@@ -42,9 +47,37 @@ class GpuRows(NamedTuple):
             pl.col("energy_whole_joules").fill_null(-1),
         )
         time, rack, node, gpu, *values = (column.to_numpy() for column in columns)
+        return cls._at(time, slots.find(rack, node, gpu), *values)
+
+    @classmethod
+    def of_block(cls, block: Block, slots: GpuSlots) -> GpuRows:
+        """Convert a block of which every row is admitted, to the integers that admission makes of it."""
+        warmth = (np.rint(block.filled("temperature_celsius", 0) * np.float32(10)) + TEMPERATURE_BIAS).astype(np.int32)
+        if block.nulls("temperature_celsius") != NONE:
+            warmth[~block.is_there("temperature_celsius")] = -1
+        power, utilization, energy = (
+            quantized(GPU, block, name, null=-1)
+            for name in ("power_deciwatts", "utilization_e4", "energy_whole_joules")
+        )
+        slot = slots.find(*(block.column(name) for name in ("rack", "node", "gpu")))
+        return cls._at(block.column("time"), slot, power, utilization, warmth, energy)
+
+    @classmethod
+    def joined(cls, parts: Sequence[GpuRows]) -> GpuRows:
+        """Return rows one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+    @classmethod
+    def _at(cls, time: Int64s, slot: Int64s, *values: NDArray[Any]) -> GpuRows:
         second = time // SECOND
-        micros = (time - second * SECOND).astype(np.int32)
-        return cls(second, slots.find(rack, node, gpu), micros, *values)
+        return cls(second, slot, (time - second * SECOND).astype(np.int32), *values)
+
+    @property
+    def time(self) -> Int64s:
+        """Return the event time of each row, UTC µs."""
+        return self.second * SECOND + self.micros
 
     @classmethod
     def in_force(cls, rows: pl.DataFrame, in_force: InForce) -> GpuRows:
@@ -63,4 +96,6 @@ class GpuRows(NamedTuple):
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> GpuRows:
         """Return the rows that a mask or an index chooses."""
-        return GpuRows._make(column[chosen] for column in self)
+        if chosen.dtype == np.bool_:
+            return GpuRows._make(column[chosen] for column in self)
+        return GpuRows._make(column.take(chosen) for column in self)

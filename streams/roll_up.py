@@ -6,7 +6,7 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,14 +18,13 @@ from schemas.partial import Partial
 from schemas.recomputation import Asked
 from schemas.timeline import Timeline
 from streams.closing import NO_TIME, SECOND, Messages
-from streams.gpu_rows import GpuRows
+from streams.gpu_intake import GPU_TOPIC, GpuIntake
 from streams.gpu_stream import GpuStream
 from streams.in_force import InForce
 from streams.meter_seconds import readings_in_force
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
-GPU_TOPIC = "telemetry.gpu.v1"
 METER_TOPIC = "telemetry.power.v1"
 
 Partition = tuple[str, int]
@@ -35,7 +34,7 @@ class RollUp:
     """Hold the streams of the partitions that this worker has; each second is told by the facility in force in it."""
 
     def __init__(self, in_force: InForce, *, clock: Literal["wall", "event"] = "wall") -> None:
-        self._in_force = in_force
+        self.in_force = in_force
         self._clock = clock
         self._streams: dict[Partition, Stream[Any]] = {}
 
@@ -44,9 +43,9 @@ class RollUp:
         topic, number = partition
         floor = int(note) if note else None
         if topic == GPU_TOPIC:
-            self._streams[partition] = GpuStream(topic, number, self._in_force, floor=floor, now=now)
+            self._streams[partition] = GpuStream(topic, number, self.in_force, floor=floor, now=now)
         else:
-            self._streams[partition] = MeterStream(topic, number, self._in_force, floor=floor, now=now)
+            self._streams[partition] = MeterStream(topic, number, self.in_force, floor=floor, now=now)
 
     def forget(self, partition: Partition) -> None:
         """Let go of a partition that another worker has now."""
@@ -58,28 +57,33 @@ class RollUp:
         **Frame in** the record's columns, the quantized integers of admission, `_partition`, `_offset`.
         Returns closings and revisions in the order in which they must be sent.
         """
+        if topic == GPU_TOPIC:
+            return self.feed_gpu(GpuIntake.of(rows, self.in_force), next_offsets, now)
         rows, bounds = _by_partition(rows)
         time, offset = rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy()
         messages = Messages.of(time, offset, rows["_partition"].to_numpy())
-        part_of = self._parts(topic, rows)
+        readings = readings_in_force(rows, self.in_force)
         partials: list[Partial] = []
         for number, next_offset in sorted(next_offsets.items()):
             start, end = bounds.get(number, (0, 0))
-            part = part_of(start, end)
-            partials += self._streams[topic, number].feed(part, messages.part(start, end), next_offset, now)
+            part, own = readings[start:end], messages.part(start, end)
+            partials += self._streams[topic, number].feed(part, own, next_offset, now)
+        return partials
+
+    def feed_gpu(self, intake: GpuIntake, next_offsets: Mapping[int, int], now: int) -> list[Partial]:
+        """Take GPU readings as `feed` does."""
+        parts = {number: (rows, messages) for number, rows, messages in intake.by_partition()}
+        nothing = (intake.rows.part(0, 0), intake.messages.part(0, 0))
+        partials: list[Partial] = []
+        for number, next_offset in sorted(next_offsets.items()):
+            rows, messages = parts.get(number, nothing)
+            partials += self._streams[GPU_TOPIC, number].feed(rows, messages, next_offset, now)
         return partials
 
     def follow(self, timeline: Timeline) -> None:
         """Know a longer timeline; seconds of which readings were taken already stay as they were."""
         newest = max((stream.watermark for stream in self._streams.values()), default=NO_TIME)
-        self._in_force.follow(timeline, newest // SECOND + 1)
-
-    def _parts(self, topic: str, rows: pl.DataFrame) -> Callable[[int, int], Any]:
-        """Convert rows once for all partitions; return the function that cuts out those of one."""
-        if topic == GPU_TOPIC:
-            return GpuRows.in_force(rows, self._in_force).part
-        readings = readings_in_force(rows, self._in_force)
-        return lambda start, end: readings[start:end]
+        self.in_force.follow(timeline, newest // SECOND + 1)
 
     def idle(self, at_log_end: Collection[Partition], now: int) -> list[Partial]:
         """Return the idle notes that are due, of partitions that have nothing more in their log."""

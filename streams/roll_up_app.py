@@ -24,6 +24,7 @@ from schemas.timeline import admit_in_force
 from schemas.topics import BY_NAME
 from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
+from streams.gpu_intake import in_blocks, take_in
 from streams.in_force import InForce
 from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
@@ -93,6 +94,9 @@ class RollUpStage:
         await self._open.aclose()
 
     async def _take(self, topic: str, messages: list[Message]) -> None:
+        if topic == GPU_TOPIC:
+            await self._take_gpu(messages)
+            return
         record = BY_NAME[topic].record
         assert record is not None
         timeline = self._facility.timeline
@@ -100,9 +104,17 @@ class RollUpStage:
         admitted = admit_in_force(record, decoded.frame, timeline, clock=self._clock)
         self._engine.counted.rows(topic, len(admitted.rows))
         next_offsets = {message.partition: message.offset + 1 for message in messages}
-        rows = canary.outside(admitted.rows) if topic == METER_TOPIC else admitted.rows
-        await self._send(self._roll_up.feed(topic, rows, next_offsets, _now()))
+        await self._send(self._roll_up.feed(topic, canary.outside(admitted.rows), next_offsets, _now()))
         await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
+
+    async def _take_gpu(self, messages: list[Message]) -> None:
+        for block in in_blocks(messages):
+            intake, refused = take_in(block, self._facility.timeline, self._roll_up.in_force, self._clock)
+            self._engine.counted.rows(GPU_TOPIC, len(intake.rows.second))
+            next_offsets = {message.partition: message.offset + 1 for message in block}
+            await self._send(self._roll_up.feed_gpu(intake, next_offsets, _now()))
+            if len(refused):
+                await self._refuse(refused)
 
     async def _send(self, partials: Iterable[Partial]) -> None:
         for partial in partials:

@@ -14,19 +14,17 @@ from typing import Any
 from zlib import crc32
 
 from benchmarks.campus import START, Campus, campus_registry
-from schemas import admission, arrow
-from schemas.admission import admit
-from schemas.decode import decode
-from schemas.gpu import GPU
+from schemas import blocks
 from schemas.message import Message
 from schemas.partial import encode
-from schemas.registry import Registry
+from schemas.timeline import Timeline
 from schemas.topics import BY_NAME
-from streams import gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+from streams import gpu_intake, gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+from streams.gpu_intake import in_blocks, take_in
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC
 
-SECONDS = 24
+SECONDS = 48
 
 
 class Stopwatch:
@@ -69,17 +67,17 @@ def watched() -> Stopwatch:
     """Return a stopwatch on every part of the hot path."""
     watch, here = Stopwatch(), sys.modules[__name__]
     for owner, name, part in (
-        (here, "decode", "decode"),
-        (arrow, "_sort_out", "decode: look at each message"),
-        (arrow, "_read_joined", "decode: read joined bodies"),
-        (arrow, "_placed", "decode: places of rows"),
-        (here, "admit", "admit"),
-        (admission, "quantize", "admit: quantize"),
-        (roll_up.RollUp, "feed", "roll up: rest of feed"),
-        (roll_up, "_by_partition", "roll up: partitions"),
-        (roll_up.Messages, "of", "roll up: messages"),
-        (gpu_rows.GpuRows, "of", "roll up: rows as arrays"),
-        (gpu_slots.GpuSlots, "find", "roll up: find slots"),
+        (here, "take_in", "intake: rest"),
+        (gpu_intake, "blocks_of", "intake: look at each message"),
+        (blocks.Block, "__init__", "intake: join small messages"),
+        (blocks.Block, "column", "intake: columns of a block"),
+        (gpu_intake, "admits_all", "intake: admission"),
+        (gpu_rows.GpuRows, "of_block", "intake: rows as arrays"),
+        (gpu_rows, "quantized", "intake: integers"),
+        (gpu_slots.GpuSlots, "find", "intake: find slots"),
+        (gpu_intake, "_of_blocks", "intake: one log"),
+        (gpu_intake, "_in_log_order", "intake: order of the log"),
+        (roll_up.RollUp, "feed_gpu", "roll up"),
         (ring.Ring, "write", "ring: write"),
         (ring.Ring, "close", "ring: close"),
         (gpu_stream.GpuStream, "_take", "stream: take"),
@@ -111,6 +109,7 @@ def drains_of(campus: Campus, seconds: int, drain_secs: int) -> list[list[Messag
 def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
     """Print the table."""
     registry = campus_registry()
+    timeline = Timeline.always(registry)
     drains = drains_of(Campus(registry, rows_a_message), SECONDS, drain_secs)
     watch = watched()
     rows = 0
@@ -120,7 +119,7 @@ def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
             rolling.assign((GPU_TOPIC, partition), "", 0)
         for number, drain in enumerate(drains):
             kept = (dict(watch.spent), dict(watch.calls))
-            came = take(rolling, registry, drain)
+            came = take(rolling, timeline, drain)
             if number <= len(drains) // 4:  # the first drains make room and warm up
                 watch.spent, watch.calls = kept
             else:
@@ -132,15 +131,17 @@ def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
     print(f"{total / rows * 1e9:8.1f} ns a row, {rows / total / 1e6:.2f} M rows per CPU-second")
 
 
-def take(rolling: roll_up.RollUp, registry: Registry, drain: list[Message]) -> int:
+def take(rolling: roll_up.RollUp, timeline: Timeline, drain: list[Message]) -> int:
     """Do with a drain what the worker does, but for Kafka; return the number of rows."""
-    decoded = decode(GPU_TOPIC, drain, registry)
-    admitted = admit(GPU, decoded.frame, registry, clock="event")
-    ends = {message.partition: message.offset + 1 for message in drain}
-    for partial in rolling.feed(GPU_TOPIC, admitted.rows, ends, 0):
-        encode(partial)
+    rows = 0
+    for block in in_blocks(drain):
+        intake, _ = take_in(block, timeline, rolling.in_force, "wall")
+        ends = {message.partition: message.offset + 1 for message in block}
+        for partial in rolling.feed_gpu(intake, ends, 0):
+            encode(partial)
+        rows += len(intake.rows.second)
     rolling.places()
-    return len(admitted.rows)
+    return rows
 
 
 def main() -> None:

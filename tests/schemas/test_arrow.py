@@ -169,7 +169,7 @@ def test_mutants_of_text_raise_nothing_and_hold_together() -> None:
 def test_a_joined_message_that_fails_only_on_reading_costs_no_neighbour() -> None:
     """The head of the middle one is good, its list of buffers is not: all are joined, then looked at alone."""
     value = bytearray(native(46).value or b"")
-    header = len(arrow._known_headers(GPU)[0])
+    header = len(arrow.known_headers(GPU)[0])
     value[header + 1008 : header + 1016] = (2**40).to_bytes(8, "little")
     head = read_batch_head(bytes(value), header)
     assert head is not None
