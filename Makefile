@@ -22,7 +22,7 @@ test: ## Prove it, in ten minutes at most, without root; ARGS="tests/broker -k j
 	@scripts/set-up.sh --dev
 	@$(BIN)/pytest -m "not real and not soak" -n $(JOBS) --dist loadfile $(ARGS)
 
-test-real: ## Prove it with Debian's kcat and docker-compose (says what to install)
+test-real: ## Prove it with Debian's kcat, docker-compose and Prometheus (says what to install)
 	@scripts/set-up.sh --dev
 	@scripts/real-parts.sh
 	@$(BIN)/pytest -m real $(ARGS)

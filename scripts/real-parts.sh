@@ -3,7 +3,7 @@
 set -eu
 
 missing=""
-for program in kcat docker-compose; do
+for program in kcat docker-compose prometheus; do
     command -v "$program" > /dev/null 2>&1 || missing="$missing $program"
 done
 [ -z "$missing" ] || {
