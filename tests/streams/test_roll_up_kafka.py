@@ -171,14 +171,3 @@ def test_refused_rows_go_to_their_topic_and_the_good_ones_on(fresh_kafka, tmp_pa
     assert {message.key for message in refused} == {GPU_TOPIC.encode()}
     noted = [partial for partial in told(bootstrap) if len(partial.rows)]
     assert noted[0].rows["reporting"].to_list() == [7]
-
-
-def test_a_new_facility_ends_the_worker_with_a_sentence(fresh_kafka, tmp_path: Path):
-    bootstrap = fresh_kafka.bootstrap
-    asyncio.run(publish(bootstrap, load(REPOSITORY / "examples" / "halo-2mw.toml")))
-    with Process(tmp_path / "worker.log", "-m", "wattline", "worker", "roll-up", "--bootstrap", bootstrap) as process:
-        wait_until(lambda: bool(told(bootstrap)))
-        asyncio.run(publish(bootstrap, load(REPOSITORY / "examples" / "halo-35mw.toml")))
-        assert process.end() == 0
-        assert "of the facility" in process.output
-        assert "starting again with it" in process.output
