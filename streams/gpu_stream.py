@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.partial import PARTIAL, Partial
+from schemas.partial import Partial
 from schemas.subject import SubjectKind
 from streams.cells import TEMPERATURE_BIAS
 from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Passage, closed_end, final_end
 from streams.gpu_rows import GpuRows
 from streams.in_force import InForce
+from streams.partial_rows import Nullable, partial_rows
 from streams.rack_seconds import RackSeconds
 from streams.rings import Rings
 from streams.stream import Stream
@@ -131,39 +131,25 @@ def stretches(passing: Passage, watermark: int, floor: int, seconds: int) -> Ite
 def rack_rows(racks: RackSeconds) -> pl.DataFrame:
     """Return PARTIAL rows of kind RACK; energy is power over the second, since a GPU has one slot a second."""
     power = racks.power_deciwatts * 100
-    columns: dict[str, Int64s | _Nullable] = {
-        "second": racks.second * SECOND,
-        "subject_kind": np.full(len(power), SubjectKind.RACK),
-        "subject": racks.rack,
-        "power_milliwatts": _Nullable(power, power < 0),
-        "power_max_milliwatts": _Nullable(racks.power_max_deciwatts * 100, power < 0),
-        "silent_nameplate_milliwatts": _Nullable(
-            racks.silent_nameplate_milliwatts, racks.silent_nameplate_milliwatts < 0
-        ),
-        "current_square_microseconds": _Nullable(power, np.ones(len(power), np.bool_)),
-        "energy_millijoules": _Nullable(power, power < 0),
-        "energy_method": _Nullable(np.full(len(power), INTEGRAL), power < 0),
-        "utilization_sum_e4": racks.utilization_sum_e4,
-        "utilization_count": racks.utilization_count,
-        "temperature_max_decicelsius": _Nullable(racks.temperature - TEMPERATURE_BIAS, racks.temperature < 0),
-        "expected": racks.expected,
-        "reporting": racks.reporting,
-        "oldest_age_microseconds": racks.oldest_age_microseconds,
-        "readings": racks.readings,
-        "digest": racks.digest,
-    }
-    # Through Arrow, and its types through numpy: polars' own constructor costs five times as much for few rows.
-    arrays = [_array(columns[field.name], field.type) for field in PARTIAL.arrow]
-    return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, schema=PARTIAL.arrow))
-
-
-class _Nullable(NamedTuple):
-    values: Int64s
-    is_null: NDArray[np.bool_]
-
-
-def _array(column: Int64s | _Nullable, dtype: pa.DataType) -> pa.Array:
-    values, is_null = column if isinstance(column, _Nullable) else (column, None)
-    numbers = values.astype(np.int64 if pa.types.is_timestamp(dtype) else dtype.to_pandas_dtype(), copy=False)
-    array = pa.array(numbers, mask=is_null if is_null is not None and is_null.any() else None)
-    return array if array.type == dtype else array.view(dtype)
+    return partial_rows(
+        {
+            "second": racks.second * SECOND,
+            "subject_kind": np.full(len(power), SubjectKind.RACK),
+            "subject": racks.rack,
+            "power_milliwatts": Nullable(power, power < 0),
+            "power_max_milliwatts": Nullable(racks.power_max_deciwatts * 100, power < 0),
+            "silent_nameplate_milliwatts": Nullable(
+                racks.silent_nameplate_milliwatts, racks.silent_nameplate_milliwatts < 0
+            ),
+            "energy_millijoules": Nullable(power, power < 0),
+            "energy_method": Nullable(np.full(len(power), INTEGRAL), power < 0),
+            "utilization_sum_e4": racks.utilization_sum_e4,
+            "utilization_count": racks.utilization_count,
+            "temperature_max_decicelsius": Nullable(racks.temperature - TEMPERATURE_BIAS, racks.temperature < 0),
+            "expected": racks.expected,
+            "reporting": racks.reporting,
+            "oldest_age_microseconds": racks.oldest_age_microseconds,
+            "readings": racks.readings,
+            "digest": racks.digest,
+        }
+    )

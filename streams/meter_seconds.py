@@ -7,14 +7,19 @@ order of readings never matters.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
-from streams.digest import hashed
 from streams.in_force import InForce, span
+from streams.meter_readings import NULL, READINGS, MeterReadings, begins
+from streams.partial_rows import Nullable, partial_rows
+
+Int64s = NDArray[np.int64]
 
 SECOND = 1_000_000
 HOLD_INTERVALS = 3
@@ -24,18 +29,7 @@ DEFAULT_INTERVAL_SECONDS = 1.0
 COUNTER_STEPS = 100
 """A counter's difference counts where it spans at least so many steps of the counter (schemas.md 7)."""
 COUNTER, INTEGRAL = 1, 3
-
-READINGS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "time": pl.Int64,
-    "meter": pl.Int32,
-    "phase": pl.Int8,
-    "power_milliwatts": pl.Int64,
-    "current_milliamps": pl.Int64,
-    "energy_millijoules": pl.Int64,
-    "hold": pl.Int64,
-}
-"""What is kept of a meter reading; `time` and `hold` in µs."""
-IDENTITY = ("meter", "phase", "time")
+MILLION = 1_000_000
 
 
 def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
@@ -67,157 +61,190 @@ def readings_in_force(rows: pl.DataFrame, in_force: InForce) -> pl.DataFrame:
     return pl.concat(parts).sort("_row_index").drop("_row_index")
 
 
-def meter_seconds(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+def meter_seconds(readings: MeterReadings, first: int, end: int) -> pl.DataFrame:
     """Return PARTIAL rows of kind METER for the seconds `[first, end)` in which a reading holds.
 
-    **Frame in** READINGS, in any order, duplicates allowed: of one identity the greater value stands.
     **Frame out** PARTIAL ordered by second and meter; power is the time-weighted mean over the part of the
     second that is covered, energy the counter's difference where it is fine enough, else the integral;
     current is that of the worst phase. A second without a phase-0 reading has no power. Pure.
     """
-    said = _said(readings.filter(pl.col("time") < end * SECOND))
-    out = _versions(said, first, end)
-    if out.is_empty():
+    said = readings.before(end * SECOND).since((first - 1) * SECOND)
+    versions = _versions(said, first, end)
+    if not len(versions.second):
         return PARTIAL.empty()
-    distinct = said.unique(IDENTITY, keep="last", maintain_order=True)
-    powers = _spans(distinct.filter((pl.col("phase") == 0) & pl.col("power_milliwatts").is_not_null()), first, end)
-    currents = _spans(distinct.filter(pl.col("current_milliamps").is_not_null()), first, end)
-    counters = _counters(distinct.filter((pl.col("phase") == 0) & pl.col("energy_millijoules").is_not_null()))
-    for part in (_power(powers), _current(currents), _counted(counters)):
-        out = out.join(part, on=("second", "meter"), how="left")
-    return _partial_rows(out.sort("second", "meter"))
+    order = np.lexsort((versions.meter, versions.second))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    distinct, columns = said.one_an_identity(), _Columns(len(order), versions, place)
+    total = distinct.phase == 0
+    columns.put(_powers(distinct.pick(total & (distinct.power != NULL)), first, end))
+    columns.put(_currents(distinct.pick(distinct.current != NULL), first, end))
+    columns.put(_counted(distinct.pick(total & (distinct.energy != NULL)), first, end))
+    return _rows(versions.pick(order), columns)
 
 
-def reaches(readings: pl.DataFrame) -> pl.DataFrame:
-    """Return (time, meter, until) of READINGS, until when each of them can matter; pure.
+class _Seconds(NamedTuple):
+    """Rows of (meter, second), ordered by them, and columns of integers."""
 
-    That is as long as it or any reading before it holds: it ends what they said, also beyond its own hold.
-    """
-    held = readings.select("time", "meter", until=pl.col("time") + pl.col("hold")).sort("meter", "time")
-    return held.with_columns(pl.col("until").cum_max().over("meter"))
+    meter: Int64s
+    second: Int64s
+    columns: dict[str, Int64s]
 
-
-def _said(readings: pl.DataFrame) -> pl.DataFrame:
-    """Keep each thing that was said once; of one identity the last is the one that stands."""
-    values = ("power_milliwatts", "energy_millijoules", "current_milliamps", "hold")
-    return readings.sort("meter", "time", "phase", *values, nulls_last=False).unique(maintain_order=True)
+    def pick(self, chosen: Int64s) -> _Seconds:
+        picked = {name: column[chosen] for name, column in self.columns.items()}
+        return _Seconds(self.meter[chosen], self.second[chosen], picked)
 
 
-def _versions(said: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
-    """Return (second, meter, readings, digest) of the seconds of `[first, end)` in which a reading holds.
+class _Columns(dict[str, Int64s]):
+    """Columns of the rows that are told, NULL where nothing was put; `place` of each row of `versions` among them."""
+
+    def __init__(self, count: int, versions: _Seconds, place: Int64s) -> None:
+        super().__init__()
+        self._count, self._place = count, place
+        self._low = int(versions.second.min())
+        self._span = int(versions.second.max()) - self._low + 1
+        self._key = self._keys(versions)
+
+    def put(self, seconds: _Seconds) -> None:
+        """Add columns; every (meter, second) is one of `versions`."""
+        at = self._place[np.searchsorted(self._key, self._keys(seconds))]
+        for name, values in seconds.columns.items():
+            self[name] = np.full(self._count, NULL)
+            self[name][at] = values
+
+    def _keys(self, seconds: _Seconds) -> Int64s:
+        return seconds.meter * self._span + seconds.second - self._low
+
+
+def _versions(said: MeterReadings, first: int, end: int) -> _Seconds:
+    """Return readings and digest of the seconds of `[first, end)` in which a reading holds.
 
     They count what the second is a function of: all that was said from the oldest reading that holds in it,
     or from the second before where that is earlier (counters), to its end. A late reading only ever adds to
     that, so the richer window has the greater version; a count of what is used would not grow where a reading
-    takes the place of another.
+    takes the place of another (docs/decisions/0030).
     """
-    held = reaches(said)
-    meter, time, until = (held[name].to_numpy() for name in ("meter", "time", "until"))
+    time, until, number = said.time, said.until, said.number
     low, high = time // SECOND, -(-until // SECOND)
-    before = np.where(np.diff(meter, prepend=-1) == 0, np.roll(high, 1), first)
+    before = np.where(begins(said.meter), first, np.roll(high, 1))
     low, high = np.maximum(low, before).clip(first), high.clip(max=end)
-    count = (high - low).clip(0)
-    of = np.repeat(np.arange(len(meter)), count)
-    second = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
+    of, second = _spread(low, high)
     # One ascending key for all meters, so that each look-up is one search.
-    number = np.cumsum(np.diff(meter, prepend=meter[:1]) != 0)
     base = int(time.min(initial=0)) - 2 * SECOND
-    span = max(int(until.max(initial=0)), end * SECOND) - base + 2 * SECOND
-    start, key = second * SECOND - base, number[of] * span
-    holds = np.searchsorted(number * span + until - base, key + start, side="right")
-    counts = np.searchsorted(number * span + time - base, key + np.maximum(start - SECOND, 0))
-    begin, stop = np.minimum(holds, counts), np.searchsorted(number * span + time - base, key + start + SECOND)
-    total = np.append(np.int64(0), np.cumsum(_hashes(said)))
-    columns = {"second": second, "meter": meter[of], "readings": stop - begin, "digest": total[stop] - total[begin]}
-    return pl.DataFrame(columns, schema_overrides={"meter": pl.Int32})
+    width = max(int(until.max(initial=0)), end * SECOND) - base + 2 * SECOND
+    start, key = second * SECOND - base, number[of] * width
+    at = number * width + time - base
+    holds = np.searchsorted(number * width + until - base, key + start, side="right")
+    begin = np.minimum(holds, np.searchsorted(at, key + np.maximum(start - SECOND, 0)))
+    stop = np.searchsorted(at, key + start + SECOND)
+    total = np.append(np.int64(0), np.cumsum(said.hash))
+    return _Seconds(said.meter[of], second, {"readings": stop - begin, "digest": total[stop] - total[begin]})
 
 
-def _spans(readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
-    """Return one row a reading and second of `[first, end)` that it covers, with the covered `micros`."""
-    following = pl.col("time").shift(-1).over("meter", "phase")
-    start = pl.col("second") * SECOND
-    return (
-        readings.with_columns(pl.min_horizontal(pl.col("time") + pl.col("hold"), following).alias("until"))
-        .with_columns(
-            (pl.col("time") // SECOND).clip(first).alias("low"),
-            ((pl.col("until") + SECOND - 1) // SECOND).clip(upper_bound=end).alias("high"),
-        )
-        .filter(pl.col("high") > pl.col("low"))
-        .with_columns(pl.int_ranges("low", "high").alias("second"))
-        .explode("second")
-        .with_columns(
-            (pl.min_horizontal("until", start + SECOND) - pl.max_horizontal("time", start)).alias("micros"),
-        )
-    )
+def _spread(low: Int64s, high: Int64s) -> tuple[Int64s, Int64s]:
+    """Return (row, value) for each value of `[low, high)` of each row, in order."""
+    count = (high - low).clip(0)
+    of = np.repeat(np.arange(len(low)), count)
+    return of, np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
 
 
-def _hashes(said: pl.DataFrame) -> NDArray[np.int64]:
-    """Return the hash of each row of READINGS; sums of hashes wrap mod 2⁶⁴."""
-    fields = ("meter", "phase", "time", "power_milliwatts", "current_milliamps", "energy_millijoules", "hold")
-    columns = said.select(pl.col(name).cast(pl.Int64).fill_null(-1) for name in fields)
-    return hashed(*(column.to_numpy() for column in columns)).view(np.int64)
+class _Covered(NamedTuple):
+    """One row a reading and second that it covers, in order, and its `micros`; `starts` of (meter, phase, second)."""
+
+    of: Int64s
+    second: Int64s
+    micros: Int64s
+    starts: Int64s
 
 
-def _power(spans: pl.DataFrame) -> pl.DataFrame:
-    """Return mean, largest, integral and age of the oldest reading of the total power by second and meter."""
-    work, covered = (pl.col("power_milliwatts") * pl.col("micros")).sum(), pl.col("micros").sum()
-    return spans.group_by("second", "meter").agg(
-        ((work + covered // 2) // covered).alias("power"),
-        pl.col("power_milliwatts").max().alias("power_max"),
-        ((work + SECOND // 2) // SECOND).alias("integral"),
-        ((pl.col("second").first() + 1) * SECOND - pl.col("time").min()).alias("oldest_age"),
-    )
+def _covered(readings: MeterReadings, first: int, end: int) -> _Covered:
+    """Let each reading, in order of meter, phase and time, cover `[first, end)` until the next one or its hold."""
+    follows = np.append(~begins(readings.meter, readings.phase)[1:], False)[: len(readings.time)]
+    following = np.where(follows, np.roll(readings.time, -1), np.iinfo(np.int64).max)
+    until = np.minimum(readings.time + readings.hold, following)
+    of, second = _spread((readings.time // SECOND).clip(first), (-(-until // SECOND)).clip(max=end))
+    start = second * SECOND
+    micros = np.minimum(until[of], start + SECOND) - np.maximum(readings.time[of], start)
+    starts = np.flatnonzero(begins(readings.meter[of], readings.phase[of], second))
+    return _Covered(of, second, micros, starts)
 
 
-def _current(spans: pl.DataFrame) -> pl.DataFrame:
+def _powers(readings: MeterReadings, first: int, end: int) -> _Seconds:
+    """Return mean, largest, integral and age of the oldest reading of the total power."""
+    of, second, micros, starts = _covered(readings, first, end)
+    if not len(starts):
+        return _Seconds(starts, starts, dict.fromkeys(("power", "power_max", "integral", "oldest_age"), starts))
+    power, heads = readings.power[of], of[starts]
+    work, covered = np.add.reduceat(power * micros, starts), np.add.reduceat(micros, starts)
+    columns = {
+        "power": (work + covered // 2) // covered,
+        "power_max": np.maximum.reduceat(power, starts),
+        "integral": (work + SECOND // 2) // SECOND,
+        "oldest_age": (second[starts] + 1) * SECOND - readings.time[heads],
+    }
+    return _Seconds(readings.meter[heads], second[starts], columns)
+
+
+def _currents(readings: MeterReadings, first: int, end: int) -> _Seconds:
     """Return Σ i²·dt of the phase with the most; a total's current counts where no phase has one."""
+    if (readings.phase != readings.phase[:1]).any():
+        readings = readings.pick(np.lexsort((readings.time, readings.phase, readings.meter)))
+    of, second, micros, starts = _covered(readings, first, end)
+    if not len(starts):
+        return _Seconds(starts, starts, {"current_square": starts})
     # mA² · µs in two parts: as one integer it would leave 64 bits above 3 kA.
-    square, million = pl.col("current_milliamps") ** 2, 1_000_000
-    rest = (square % million * pl.col("micros") + million // 2) // million
-    square = square // million * pl.col("micros") + rest
-    by_phase = spans.group_by("second", "meter", "phase").agg(square.sum().alias("square"))
-    phased = pl.col("square").filter(pl.col("phase") > 0)
-    worst = pl.coalesce(phased.max(), pl.col("square").max())
-    return by_phase.group_by("second", "meter").agg(worst.alias("current_square"))
+    square = readings.current[of] ** 2
+    parts = square // MILLION * micros + (square % MILLION * micros + MILLION // 2) // MILLION
+    total, heads = np.add.reduceat(parts, starts), of[starts]
+    meter, when, is_phase = readings.meter[heads], second[starts], readings.phase[heads] > 0
+    order = np.lexsort((total, is_phase, when, meter))
+    worst = order[np.append(begins(meter[order], when[order])[1:], True)]
+    return _Seconds(meter[worst], when[worst], {"current_square": total[worst]})
 
 
-def _counters(readings: pl.DataFrame) -> pl.DataFrame:
-    """Return the last counter reading of each second beside the last one of the second before (…_from)."""
-    last = readings.group_by((pl.col("time") // SECOND).alias("second"), "meter", maintain_order=True).last()
-    return last.join(last.with_columns(pl.col("second") + 1), on=("second", "meter"), how="inner", suffix="_from")
-
-
-def _counted(counters: pl.DataFrame) -> pl.DataFrame:
+def _counted(readings: MeterReadings, first: int, end: int) -> _Seconds:
     """Return the counter's difference from the end of one second to the end of the next, where it is fine.
 
     These differences join end to end. The counter's step is not known, but it divides both values: their
     greatest common divisor stands for it, at worst too large. A counter that was reset goes down.
     """
-    step = np.gcd(counters["energy_millijoules_from"].to_numpy(), counters["energy_millijoules"].to_numpy())
-    difference = pl.col("energy_millijoules") - pl.col("energy_millijoules_from")
-    fine = (difference > 0) & (difference >= COUNTER_STEPS * pl.lit(pl.Series(step)))
-    return counters.filter(fine).select("second", "meter", difference.alias("counted"))
+    second = readings.time // SECOND
+    last = np.flatnonzero(np.append(begins(readings.meter, second)[1:], True)[: len(second)])
+    meter, when, energy = readings.meter[last], second[last], readings.energy[last]
+    joins = np.append(False, (meter[1:] == meter[:-1]) & (when[1:] == when[:-1] + 1))[: len(last)]
+    at = np.flatnonzero(joins & (when >= first) & (when < end))
+    difference = energy[at] - energy[at - 1]
+    is_fine = (difference > 0) & (difference >= COUNTER_STEPS * np.gcd(energy[at], energy[at - 1]))
+    fine = at[is_fine]
+    return _Seconds(meter[fine], when[fine], {"counted": difference[is_fine]})
 
 
-def _partial_rows(out: pl.DataFrame) -> pl.DataFrame:
-    has_power, is_counted = pl.col("power").is_not_null(), pl.col("counted").is_not_null()
-    method = pl.when(is_counted).then(COUNTER).when(has_power).then(INTEGRAL)
-    return out.select(
-        (pl.col("second") * SECOND).cast(pl.Datetime("us")),
-        pl.lit(SubjectKind.METER.value).alias("subject_kind"),
-        pl.col("meter").alias("subject"),
-        pl.col("power").alias("power_milliwatts"),
-        pl.col("power_max").alias("power_max_milliwatts"),
-        pl.when(has_power).then(0).alias("silent_nameplate_milliwatts"),
-        pl.col("current_square").alias("current_square_microseconds"),
-        pl.coalesce("counted", "integral").alias("energy_millijoules"),
-        method.alias("energy_method"),
-        pl.lit(None).alias("utilization_sum_e4"),
-        pl.lit(0).alias("utilization_count"),
-        pl.lit(None).alias("temperature_max_decicelsius"),
-        pl.lit(1).alias("expected"),
-        has_power.alias("reporting"),
-        pl.col("oldest_age").alias("oldest_age_microseconds"),
-        "readings",
-        "digest",
-    ).cast(PARTIAL.polars)  # type: ignore[arg-type]
+def _rows(versions: _Seconds, columns: _Columns) -> pl.DataFrame:
+    power, counted, integral = columns["power"], columns["counted"], columns["integral"]
+    is_silent, is_counted = power == NULL, counted != NULL
+    count = len(power)
+    nothing, one = np.zeros(count, np.int64), np.ones(count, np.int64)
+    has_no_energy = is_silent & ~is_counted
+    return partial_rows(
+        {
+            "second": versions.second * SECOND,
+            "subject_kind": np.full(count, SubjectKind.METER),
+            "subject": versions.meter,
+            "power_milliwatts": Nullable(power, is_silent),
+            "power_max_milliwatts": Nullable(columns["power_max"], is_silent),
+            "silent_nameplate_milliwatts": Nullable(nothing, is_silent),
+            "current_square_microseconds": _nullable(columns["current_square"]),
+            "energy_millijoules": Nullable(np.where(is_counted, counted, integral), has_no_energy),
+            "energy_method": Nullable(np.where(is_counted, COUNTER, INTEGRAL), has_no_energy),
+            "utilization_count": nothing,
+            "expected": one,
+            "reporting": (~is_silent).astype(np.int64),
+            "oldest_age_microseconds": _nullable(columns["oldest_age"]),
+            "readings": versions.columns["readings"],
+            "digest": versions.columns["digest"],
+        }
+    )
+
+
+def _nullable(column: Int64s) -> Nullable:
+    return Nullable(column, column == NULL)

@@ -1,4 +1,4 @@
-"""Meter readings of one partition: few, so they are kept as a frame and summed the general way."""
+"""Meter readings of one partition: kept for as long as they may count, and summed by second."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from schemas.partial import Partial
 from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
 from streams.in_force import InForce
-from streams.meter_seconds import READINGS, meter_seconds, reaches
+from streams.meter_readings import READINGS, MeterReadings, begins
+from streams.meter_seconds import meter_seconds
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
@@ -23,7 +24,7 @@ class MeterStream(Stream[pl.DataFrame]):
     def __init__(self, topic: str, partition: int, in_force: InForce, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
         self._in_force = in_force
-        self._kept = pl.DataFrame(schema=READINGS)
+        self._kept = MeterReadings.of(pl.DataFrame(schema=READINGS))
         self._hold_secs = 1
 
     @property
@@ -59,7 +60,7 @@ class MeterStream(Stream[pl.DataFrame]):
         """Late rows count in every closing after them, so a stretch begins with them and then closes."""
         closed, watermark = self.closed, int(passing.after[end - 1])
         to_offset = int(passing.messages.offset[end - 1]) + 1
-        self._kept = pl.concat([self._kept, part])
+        self._kept = self._kept.then(MeterReadings.of(part))
         if len(part):
             self._hold_secs = max(self._hold_secs, _whole_seconds(part["hold"]))
         self.watermark = watermark
@@ -68,16 +69,16 @@ class MeterStream(Stream[pl.DataFrame]):
             partials += self._revise(self._touched(late, closed), to_offset)
         if partials:
             oldest = final_end(watermark) - self._hold_secs
-            self._kept = self._kept.filter(pl.col("time") >= oldest * SECOND)
+            self._kept = self._kept.pick(self._kept.time >= oldest * SECOND)
         return partials
 
-    def _seconds_of(self, readings: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+    def _seconds_of(self, readings: MeterReadings, first: int, end: int) -> pl.DataFrame:
         """Return PARTIAL rows of the meters that there are in each second: one that left holds no longer."""
         if len(self._in_force.between(first - self._hold_secs - 1, end)) == 1:
             return meter_seconds(readings, first, end)
         parts = [
             meter_seconds(
-                readings.join(standing.meters, on="meter", how="semi"),
+                readings.pick(np.isin(readings.meter, standing.meters["meter"].to_numpy())),
                 max(first, standing.first),
                 min(end, standing.end),
             )
@@ -87,27 +88,33 @@ class MeterStream(Stream[pl.DataFrame]):
 
     def _touched(self, late: pl.DataFrame, closed: int) -> pl.DataFrame:
         """Return the closed seconds that late readings reach into, as they stand now."""
-        of_these = self._kept.join(late.select("meter").unique(), on="meter", how="semi")
-        reach = reaches(of_these).join(late.select("meter", "time"), on=["meter", "time"], how="semi")
-        reach = reach.group_by(pl.col("meter").alias("subject")).agg(
-            (pl.col("time").min() // SECOND).alias("low"),
-            (pl.col("until").max() // SECOND + 2).clip(upper_bound=closed).alias("high"),
-        )
-        first = max(int(reach["low"].min()), int(self.floor or 0))  # type: ignore[arg-type]
-        rows = self._seconds_of(of_these, first, closed)
-        second = pl.col("second").cast(pl.Int64) // SECOND
-        inside = rows.join(reach, on="subject", how="left", maintain_order="left").filter(
-            second.is_between("low", "high", closed="left")
-        )
-        return inside.select(rows.columns)
+        came = MeterReadings.of(late)
+        of_these = self._kept.pick(np.isin(self._kept.meter, came.meter))
+        heads = np.flatnonzero(begins(came.meter))
+        low = came.time[heads] // SECOND
+        high = np.minimum(np.maximum.reduceat(_until(of_these, came), heads) // SECOND + 2, closed)
+        rows = self._seconds_of(of_these, max(int(low.min()), int(self.floor or 0)), closed)
+        subject, second = rows["subject"].to_numpy(), rows["second"].cast(pl.Int64).to_numpy() // SECOND
+        of = np.searchsorted(came.meter[heads], subject)
+        return rows.filter(pl.Series((second >= low[of]) & (second < high[of])))
 
 
-def _whole_seconds(hold: pl.Series) -> int:
-    """Return the longest hold in whole seconds, rounded up."""
-    return -(-int(hold.max()) // SECOND)  # type: ignore[arg-type]
+def _until(kept: MeterReadings, came: MeterReadings) -> Int64s:
+    """Return until when each reading that came can matter among all that is kept of the same meters."""
+    meters = np.unique(kept.meter)
+    base = int(kept.time.min())
+    width = int(kept.time.max()) - base + 1
+    key, wanted = (np.searchsorted(meters, each.meter) * width + each.time - base for each in (kept, came))
+    found: Int64s = kept.until[np.searchsorted(key, wanted, side="right") - 1]
+    return found
 
 
 def _stretches(late_messages: Int64s, count: int) -> Iterator[tuple[int, int]]:
     """Split messages `[0, count)` before each one that brings late rows."""
     bounds = np.unique(np.concatenate(([0], late_messages, [count])))
     return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+
+
+def _whole_seconds(hold: pl.Series) -> int:
+    """Return the longest hold in whole seconds, rounded up."""
+    return -(-int(hold.max() or 0) // SECOND)  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.partial import PARTIAL
-from streams.meter_seconds import IDENTITY, READINGS, meter_seconds
+from streams.meter_readings import READINGS, MeterReadings
+from streams.meter_seconds import meter_seconds
 from streams.roll_up import METER_TOPIC, RollUp
 from tests.streams.log import SECOND, START, Meter, always, meter_frame, meters, play, rows, slots, standing
 
@@ -191,18 +192,18 @@ def kept(readings):
 def test_the_order_and_repeats_of_readings_do_not_matter(readings, random):
     frame = kept(readings)
     shuffled = pl.concat([frame, frame]).sample(fraction=1, shuffle=True, seed=random.randint(0, 99))
-    first = meter_seconds(frame, 0, 30)
+    first = meter_seconds(MeterReadings.of(frame), 0, 30)
     assert first.schema == PARTIAL.polars
-    assert_frame_equal(first, meter_seconds(shuffled, 0, 30))
+    assert_frame_equal(first, meter_seconds(MeterReadings.of(shuffled), 0, 30))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(power_readings, min_size=2, max_size=12), st.randoms())
 def test_of_two_sets_of_readings_the_fuller_is_seen_to_be(readings, random):
     """Fails where only readings that hold are counted: one that takes the place of another leaves their number."""
-    full = kept(readings).unique(IDENTITY, keep="first", maintain_order=True)
+    full = kept(readings).unique(("meter", "phase", "time"), keep="first", maintain_order=True)
     poor = full.filter(pl.Series([random.random() < 0.7 for _ in range(len(full))], dtype=pl.Boolean))
-    told = {name: meter_seconds(part, 0, 30) for name, part in (("full", full), ("poor", poor))}
+    told = {name: meter_seconds(MeterReadings.of(part), 0, 30) for name, part in (("full", full), ("poor", poor))}
     both = told["full"].join(told["poor"], on=("second", "subject"), how="full", coalesce=True, suffix="_poor")
     counted = both.select("readings", pl.col("readings_poor").fill_null(0))
     assert (counted["readings"] >= counted["readings_poor"]).all()

@@ -1,0 +1,42 @@
+"""Rows of a partial from columns of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.partial import PARTIAL
+
+Int64s = NDArray[np.int64]
+
+
+class Nullable(NamedTuple):
+    """Hold a column and where it is null."""
+
+    values: Int64s
+    is_null: NDArray[np.bool_]
+
+
+def partial_rows(columns: Mapping[str, Int64s | Nullable]) -> pl.DataFrame:
+    """Return PARTIAL rows; a column that is not given is null in all of them.
+
+    Through Arrow, and its types through numpy: polars' own constructor costs five times as much for few rows.
+    """
+    count = len(columns["second"])
+    arrays = [
+        _array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
+        for field in PARTIAL.arrow
+    ]
+    return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, schema=PARTIAL.arrow))
+
+
+def _array(column: Int64s | Nullable, dtype: pa.DataType) -> pa.Array:
+    values, is_null = column if isinstance(column, Nullable) else (column, None)
+    numbers = values.astype(np.int64 if pa.types.is_timestamp(dtype) else dtype.to_pandas_dtype(), copy=False)
+    array = pa.array(numbers, mask=is_null if is_null is not None and is_null.any() else None)
+    return array if array.type == dtype else array.view(dtype)
