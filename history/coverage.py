@@ -36,12 +36,24 @@ class IncompleteError(WattlineError):
     """Report that raw rows of a stretch are gone for good: its windows stay as they are."""
 
 
-def holds(lake: Path, topic: str, partition: int, offset: int) -> bool:
-    """Tell whether the lake has read a partition up to `offset`, not included."""
-    table = next((BY_NAME[name] for name, source in SOURCES.items() if source == topic), None)
-    delta = None if table is None else open_table(lake, table)
-    position = None if delta is None else read_position(delta, Source(topic, partition))
-    return offset <= (0 if position is None else position.next)
+def read_positions(lake: Path) -> dict[Source, int]:
+    """Return the next offset of each telemetry partition that the lake has read anything of."""
+    found: dict[Source, int] = {}
+    for name, topic in SOURCES.items():
+        delta = open_table(lake, BY_NAME[name])
+        for source in (Source(topic, number) for number in range(TOPICS[topic].partitions)):
+            position = None if delta is None else read_position(delta, source)
+            if position is not None:
+                found[source] = position.next
+    return found
+
+
+def newest_event(lake: Path) -> int:
+    """Return the greatest event time of any reading in the lake, UTC µs; 0 where it has none."""
+    tables = [open_table(lake, BY_NAME[name]) for name in SOURCES]
+    actions = [pl.DataFrame(delta.get_add_actions(flatten=True)) for delta in tables if delta is not None]
+    newest = [frame["max.time"].to_physical().max() for frame in actions if len(frame)]
+    return max((int(each) for each in newest if each is not None), default=0)  # type: ignore[arg-type]
 
 
 def require_complete(lake: Path, span: Span, clock: Clock) -> None:

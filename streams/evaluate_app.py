@@ -18,7 +18,7 @@ import polars as pl
 from broker.consumer import read_to_end
 from broker.facility_log import facility_log
 from broker.producer import Producer
-from schemas import arrow, job, partial
+from schemas import job, partial
 from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
 from schemas.decode import decode
@@ -29,15 +29,15 @@ from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
 from schemas.rules import default_rules, load_rules
 from schemas.timeline import admit_in_force
 from schemas.topics import BY_NAME
-from schemas.window import WINDOW
 from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
-from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output, SiteWindows
+from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
 from streams.reading import Partition
 from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended
 from streams.watches import Watches
+from streams.windows_message import message_of
 
 GPU_TOPIC = "telemetry.gpu.v1"
 JOBS_TOPIC = "telemetry.jobs.v1"
@@ -189,9 +189,7 @@ class EvaluateStage:
         for alert in output.alerts:
             await self._producer.send(ALERTS_TOPIC, encode_alert(alert), alert.key, ALERT_HEADERS)
         for windows in output.windows if self._is_first else ():
-            headers = [*arrow.headers(WINDOW), ("closing", closing_header(windows))]
-            value = arrow.encode(WINDOW, windows.rows)
-            await self._producer.send(WINDOWS_TOPIC, value, windows.site.encode(), headers)
+            await self._producer.send(WINDOWS_TOPIC, *message_of(windows))
 
     async def _write_snapshot(self) -> Mapping[Partition, Place]:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""
@@ -248,13 +246,6 @@ class EvaluateStage:
             )  # fmt: skip
             self._evaluator.lose(topic, number, 0)
         return dict.fromkeys(lost, 0)
-
-
-def closing_header(windows: SiteWindows) -> bytes:
-    """Return the header `closing` of a message on `windows.site.v1`: JSON, times in UTC µs."""
-    said = windows._asdict() | {"missing": [f"{topic}/{number}" for topic, number in windows.missing]}
-    del said["rows"]
-    return msgspec.json.encode(said)
 
 
 def _streams() -> list[Partition]:

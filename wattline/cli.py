@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "alerts": "List alerts, or follow them.",
     "sql": "Ask the lake.",
     "lake": "Look at the lake.",
+    "recompute": "Make windows anew from the lake's readings.",
     "top": "Watch racks, feeds, halls and sites against their limits.",
     "tap": "Print what flows through a topic.",
     "worker": "Run one worker process (the supervisor does this).",

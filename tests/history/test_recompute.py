@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from history.coverage import IncompleteError, holds, require_complete
+from history.coverage import IncompleteError, newest_event, read_positions, require_complete
 from history.from_lake import recomputed
 from history.recompute import MINUTE, Span
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
+from sinks.lake.positions import Source
 from streams.roll_up import METER_TOPIC
 from streams.sum_rules import SiteWindows
 from tests.history.small_lake import SECOND, START, Log, live, seconds_of_load, standing, two_racks, written
@@ -105,15 +106,15 @@ def test_each_recomputation_has_a_greater_generation(registry: Registry, tmp_pat
     assert {row["version_generation"].max() for _, *_, row in all_of(lake, 0, 5)} == {1}
 
 
-def test_the_lake_holds_what_it_has_read(registry: Registry, tmp_path: Path) -> None:
+def test_how_far_a_lake_has_come(registry: Registry, tmp_path: Path) -> None:
     log = Log(registry)
     seconds_of_load(log, 0, 5)
     lake = written(tmp_path, registry, log.messages)
     end = 1 + max(each.offset for each in log.messages if (each.topic, each.partition) == (METER_TOPIC, 1))
-    assert holds(lake, METER_TOPIC, 1, end)
-    assert not holds(lake, METER_TOPIC, 1, end + 1)
+    assert read_positions(lake)[Source(METER_TOPIC, 1)] == end
+    assert newest_event(lake) == START + round(4.3 * SECOND)
     shutil.rmtree(tmp_path)
-    assert not holds(lake, METER_TOPIC, 1, 1)
+    assert (read_positions(lake), newest_event(lake)) == ({}, 0)
 
 
 def test_a_span_is_cut_at_minutes() -> None:

@@ -66,6 +66,18 @@ def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float)
 @slot_option
 @bootstrap_option
 @clock_option
+@lake_option
+def history(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
+    """Make windows anew from the lake where readings came too late for the streams."""
+    from wattline.recomputing import run
+
+    run(bootstrap, lake, clock)
+
+
+@command.command()
+@slot_option
+@bootstrap_option
+@clock_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=WEB_PORT, show_default=True, help="Port to listen on.")
 @click.option("--canary-secs", type=click.FloatRange(5), default=300.0, show_default=True, help="Between canaries.")

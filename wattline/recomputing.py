@@ -1,0 +1,181 @@
+"""The part `history`: follows requests, waits until the lake holds what they need, and sends recomputed windows.
+
+A stretch is recomputed when its minutes are over and can be revised by nothing live any more, and the lake
+has read all that Kafka had then: a poorer recomputation would win over richer live windows by its generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from broker.consumer import follow, read_to_end
+from broker.producer import Producer
+from history.coverage import SOURCES, IncompleteError, newest_event, read_positions
+from history.from_lake import recomputed
+from history.recompute import Span
+from history.requests import Requests, merged
+from schemas.admission import Clock
+from schemas.errors import ConfigurationError
+from schemas.recomputation import HEADERS, TOPIC, Answered, Asked, encode
+from schemas.time import moment
+from schemas.topics import BY_NAME
+from sinks.lake.log_reader import read_ends
+from sinks.lake.positions import Source
+from streams import windows_message
+
+SETTLED_SECS = 15
+"""So long after its end nothing live revises a minute any more: the horizon of 10 s, and what is under way."""
+LOOK_EVERY_SECS = 1.0
+TRY_AGAIN_SECS = 60.0
+"""So long a gap may be a refusal that the lake has not read yet; then it is one for good."""
+GIVE_UP_SECS = 900.0
+TELEMETRY = [Source(topic, number) for topic in SOURCES.values() for number in range(BY_NAME[topic].partitions)]
+
+log = logging.getLogger("wattline.history")
+
+
+@dataclass
+class Recomputing:
+    """Answer the requests of one Kafka from one lake; `answer` does what can be done now."""
+
+    bootstrap: str
+    lake: Path
+    clock: Clock
+    producer: Producer
+    requests: Requests = field(default_factory=Requests)
+    _ends: dict[int, dict[Source, int]] = field(default_factory=dict)
+    _seen: dict[int, float] = field(default_factory=dict)
+    _failing_since: float | None = None
+
+    async def hear(self) -> None:
+        """Take requests as they come."""
+        async for message in follow(self.bootstrap, TOPIC, "earliest"):
+            self.requests.take(message)
+
+    async def answer(self) -> int:
+        """Answer the oldest requests that can be answered, in their order; return how many these were."""
+        due: dict[int, Asked] = {}
+        for offset, asked in sorted(self.requests.open.items()):
+            if not await self._is_due(offset, asked):
+                break
+            due[offset] = asked
+        if not due:
+            return 0
+        answers = [await self._answer(site, span) for site, span in merged(due.values())]
+        if None in answers:
+            return 0
+        # Only the last one ends the requests: a process that dies before it does all of them again.
+        told = [each for each in answers if each is not None]
+        told[-1] = msgspec.structs.replace(told[-1], answers=max(due) + 1)
+        for each in told:
+            await self.producer.send(TOPIC, encode(each), (each.site or "").encode(), HEADERS)
+        await self.producer.flush()
+        for offset in due:
+            self.requests.open.pop(offset, None)
+            self._ends.pop(offset, None)
+            self._seen.pop(offset, None)
+        return len(due)
+
+    async def _is_due(self, offset: int, asked: Asked) -> bool:
+        seen = self._seen.setdefault(offset, time.monotonic())
+        end = Span(asked.first_second, asked.end_second).minutes.end
+        if offset not in self._ends:
+            if self.clock == "wall" and not is_settled(end):
+                return False
+            self._ends[offset] = await read_ends(self.bootstrap, TELEMETRY)
+        if time.monotonic() - seen > GIVE_UP_SECS:
+            return True
+        needed = self._ends[offset] | {Source(asked.topic, asked.partition): asked.offset}
+        if not self.lake.is_dir() or not holds(self.lake, needed):
+            return False
+        return self.clock == "wall" or await self._has_gone_on(offset, end)
+
+    async def _has_gone_on(self, offset: int, end: int) -> bool:
+        """Tell, of recorded data, whether its time has passed a minute's end and the horizon, or stands still."""
+        if newest_event(self.lake) >= end + SETTLED_SECS * 1_000_000:
+            return True
+        if time.monotonic() - self._seen[offset] < SETTLED_SECS:
+            return False
+        ends, before = await read_ends(self.bootstrap, TELEMETRY), self._ends[offset]
+        self._ends[offset], self._seen[offset] = ends, time.monotonic()
+        return ends == before
+
+    async def _answer(self, site: str | None, span: Span) -> Answered | None:
+        """Recompute and send one stretch; None where it is to be tried again."""
+        try:
+            generation, sent = await send(self.producer, self.lake, span, self.clock, site)
+        except IncompleteError as error:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since < TRY_AGAIN_SECS:
+                return None
+            log.warning("%s stays as it is for good: %s", words(span), error)
+            return Answered(site, span.first, span.end, 0, None, "retention", str(error))
+        except ConfigurationError as error:
+            log.warning("%s is not recomputed: %s", words(span), error)
+            return Answered(site, span.first, span.end, 0, None, None, str(error))
+        self._failing_since = None
+        log.info("%s recomputed: %s windows of generation %s", words(span), sent, generation)
+        return Answered(site, span.first, span.end, 0, generation)
+
+
+def is_settled(end: int) -> bool:
+    """Tell whether nothing live revises the minute that ends at a time, UTC µs, any more."""
+    return time.time_ns() // 1000 >= end + SETTLED_SECS * 1_000_000
+
+
+def holds(lake: Path, ends: Mapping[Source, int]) -> bool:
+    """Tell whether a lake has read partitions up to these offsets, not included."""
+    positions = read_positions(lake)
+    return all(positions.get(source, 0) >= end for source, end in ends.items())
+
+
+async def send(producer: Producer, lake: Path, span: Span, clock: Clock, site: str | None) -> tuple[int, int]:
+    """Recompute a stretch and send its windows; return their generation and how many there are."""
+    generation = sent = 0
+    for minute in recomputed(lake, span, clock, site):
+        for windows in minute:
+            generation, sent = int(windows.rows["version_generation"][0]), sent + len(windows.rows)
+            await producer.send(windows_message.TOPIC, *windows_message.message_of(windows))
+        await producer.flush()
+    return generation, sent
+
+
+def words(span: Span) -> str:
+    """Return a stretch for a person."""
+    return f"{moment(span.first).isoformat()} to {moment(span.end).isoformat()}"
+
+
+def run(bootstrap: str, lake: Path, clock: Clock) -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    os.nice(10)  # what is recomputed can wait, what is live cannot
+    asyncio.run(_run(bootstrap, lake, clock))
+
+
+async def _run(bootstrap: str, lake: Path, clock: Clock) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with Producer(bootstrap) as producer:
+        recomputing = Recomputing(bootstrap, lake, clock, producer)
+        for message in await read_to_end(bootstrap, TOPIC):
+            recomputing.requests.take(message)
+        hearing = asyncio.create_task(recomputing.hear())
+        while not stopping.is_set() and not hearing.done():
+            await recomputing.answer()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), LOOK_EVERY_SECS)
+        hearing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await hearing
