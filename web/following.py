@@ -19,23 +19,26 @@ from web.live import kept_up, state_now
 from web.state import State
 
 TRY_AGAIN_SECS = 2.0
+WORKERS, CAMPUS = "workers", "windows and alerts"
 log = logging.getLogger(__name__)
 
 
 async def keep_up(state: State, bootstrap: str) -> None:
     """Keep `state` up to date until cancelled."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_again_and_again(state, lambda: _hear_workers(state, bootstrap)))
-        group.create_task(_again_and_again(state, lambda: _hear_campus(state, bootstrap)))
+        group.create_task(_again_and_again(state, WORKERS, lambda: _hear_workers(state, bootstrap)))
+        group.create_task(_again_and_again(state, CAMPUS, lambda: _hear_campus(state, bootstrap)))
 
 
-async def _again_and_again(state: State, hear: Callable[[], Awaitable[None]]) -> NoReturn:
+async def _again_and_again(state: State, what: str, hear: Callable[[], Awaitable[None]]) -> NoReturn:
     while True:
         try:
             await hear()
         except* (WattlineError, KafkaError) as errors:
-            state.trouble = str(_first(errors))
-            log.warning(state.trouble)
+            sentence = str(_first(errors))
+            if state.troubles.get(what) != sentence:
+                log.warning(sentence)
+            state.troubles[what] = sentence
         await asyncio.sleep(TRY_AGAIN_SECS)
 
 
@@ -46,6 +49,7 @@ def _first(error: BaseException) -> BaseException:
 async def _hear_workers(state: State, bootstrap: str) -> None:
     async for message in follow(bootstrap, HEALTH, "earliest"):
         state.workers.take([message])
+        state.troubles.pop(WORKERS, None)
 
 
 async def _hear_campus(state: State, bootstrap: str) -> None:
@@ -53,7 +57,8 @@ async def _hear_campus(state: State, bootstrap: str) -> None:
     registry = await read_registry(bootstrap)
     now = datetime.now(UTC)
     live = await state_now(bootstrap, registry, now)
-    state.live, state.trouble = live, ""
+    state.live = live
+    state.troubles.pop(CAMPUS, None)
     async with kept_up(live, bootstrap, now):
         async for _ in follow(bootstrap, FACILITY, int(now.timestamp() * 1_000_000)):
             live.move_to(await read_registry(bootstrap))

@@ -164,7 +164,8 @@ class LiveState:
     def _take_windows(self, messages: list[Message]) -> None:
         decoded = arrow.decode(WINDOW, messages)
         self.unreadable += len(decoded.refused)
-        seconds = decoded.frame.filter(pl.col("every_seconds") == 1).select(*WINDOW.polars)
+        is_shown = (pl.col("every_seconds") == 1) & pl.col("subject_kind").is_in([int(kind) for kind in KINDS])
+        seconds = decoded.frame.filter(is_shown).select(*WINDOW.polars)
         both = pl.concat([self._windows, seconds]).sort(*_SUBJECT, "window_start", *_VERSION)
         self._windows = both.unique(_SUBJECT, keep="last", maintain_order=True)
 

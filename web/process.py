@@ -102,6 +102,7 @@ async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -
     await reporter.stop()
     for task in (*beside, serving):
         task.cancel()
+    await asyncio.wait([*beside, serving], timeout=GRACE_SECS)  # consumers and producer say good-bye
     for task in done:
         task.result()  # raises what ended it, but for a stop that was asked for
 

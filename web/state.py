@@ -23,14 +23,14 @@ class State:
     """Hold what was heard since `started`; `live` is None until a facility is known.
 
     `canary_every` None = there is no canary, as where recorded data keeps its own time; then nobody expects
-    seconds to close by the clock either. `trouble` says in a sentence what keeps the app from hearing, or "".
+    seconds to close by the clock either. `troubles` are sentences: what keeps the app from hearing of what.
     """
 
     started: datetime
     canary_every: timedelta | None = None
     live: LiveState | None = None
     workers: Workers = field(default_factory=Workers)
-    trouble: str = ""
+    troubles: dict[str, str] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> int:
@@ -49,7 +49,7 @@ class State:
     def problems(self, now: datetime) -> list[str]:
         """Return a sentence for everything that is wrong, none where all is well; `now` carries a zone."""
         return [
-            *([self.trouble] if self.trouble else []),
+            *(f"{what} cannot be heard: {why}" for what, why in self.troubles.items()),
             *self._unheard(now),
             *self._behind(now),
             *self._unread(now),

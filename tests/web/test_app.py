@@ -145,9 +145,13 @@ def test_health_is_200_and_503_with_every_sentence(state: State) -> None:
     well = client(state).get("/health")
     assert (well.status_code, well.json()["ok"], well.json()["problems"]) == (200, True, [])
     assert [worker["app"] for worker in well.json()["workers"]] == ["evaluate", "lake", "roll-up"]
-    state.trouble = "no broker answers"
+    state.troubles["workers"] = "no broker answers"
     ill = client(state).get("/health")
-    assert (ill.status_code, ill.json()["ok"], ill.json()["problems"]) == (503, False, ["no broker answers"])
+    assert (ill.status_code, ill.json()["ok"], ill.json()["problems"]) == (
+        503,
+        False,
+        ["workers cannot be heard: no broker answers"],
+    )
     assert scraped(state)["wattline_healthy", of()] == 0.0
 
 

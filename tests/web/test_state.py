@@ -110,8 +110,8 @@ def test_on_the_clock_of_the_events_there_is_no_canary_and_nothing_closes_by_the
 
 
 def test_what_keeps_the_app_from_hearing_is_said_first(state: State) -> None:
-    state.trouble = "no broker answers"
-    assert state.problems(NOW) == ["no broker answers"]
+    state.troubles["workers"] = "no broker answers"
+    assert state.problems(NOW) == ["workers cannot be heard: no broker answers"]
 
 
 def test_a_slot_that_was_not_heard_for_a_day_is_waited_for_no_longer(state: State) -> None:

@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,12 @@ class Running:
         (port,) = ports.free(1)
         self.address = f"http://127.0.0.1:{port}"
         self._folder = folder
-        self.parts = {part: self.start(part) for part in ("roll-up", "evaluate")}
-        self.parts["web"] = self.start("web", "--port", str(port), "--canary-secs", str(PERIOD_SECS))
+        self.parts: dict[str, Process] = {}
+        self.start("web", "--port", str(port), "--canary-secs", str(PERIOD_SECS))
 
-    def start(self, part: str, *options: str) -> Process:
+    def start(self, part: str, *options: str) -> None:
         argv = ("-m", "wattline", "worker", part, "--bootstrap", self.bootstrap, *options)
-        return Process(self._folder / f"{part}.log", *argv)
+        self.parts[part] = Process(self._folder / f"{part}.log", *argv)
 
     def health(self) -> dict[str, Any]:
         """Return what /health says, whatever its status; empty while nobody answers."""
@@ -71,15 +70,17 @@ class Running:
 
 @pytest.fixture
 def running(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Running]:
-    asyncio.run(publish(fresh_kafka.bootstrap, load(facility_file("2MW"))))
-    with ExitStack() as ending:
-        started = Running(fresh_kafka.bootstrap, tmp_path)
-        for process in started.parts.values():
-            ending.callback(process.kill)
-        yield started
+    started = Running(fresh_kafka.bootstrap, tmp_path)
+    yield started
+    for process in started.parts.values():
+        process.kill()
 
 
 def test_the_canary_comes_out_and_a_killed_evaluator_is_missed_and_then_the_canary(running: Running) -> None:
+    running.until(lambda said: any("no facility is published" in each for each in said.get("problems", ())))
+    asyncio.run(publish(running.bootstrap, load(facility_file("2MW"))))
+    for part in READERS:
+        running.start(part)
     running.until(lambda said: said.get("ok") is True and said["canary"]["age_seconds"] is not None)
     running.until(lambda said: {w["app"] for w in said["workers"] if w["longest_lag_seconds"] is not None} == READERS)
     found = running.metrics()
