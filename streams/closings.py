@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope
+from streams.late_spans import LateSpans
 from streams.minutes import MINUTE
 from streams.sums import SECOND
 
@@ -26,6 +28,7 @@ HORIZON = 15 * SECOND
 """How long after its closing a second is kept for revisions; readings are late for good after 10 s."""
 
 ROWS = PARTIAL.polars | {"stream": pl.Int64}
+_KEY = ["second", "stream", "subject_kind", "subject"]
 
 
 class Bound(NamedTuple):
@@ -101,6 +104,8 @@ class Closings:
         self._next_offset = next_offset
         self._floor = self.evaluated = self._reached = evaluated
         self.too_late = 0
+        self.late, self.conflicts = LateSpans(), LateSpans()
+        self.newest: tuple[Stream, int] | None = None
 
     @property
     def kept_from(self) -> int:
@@ -116,6 +121,7 @@ class Closings:
         stream = (envelope.topic, envelope.partition)
         if stream not in self._number:
             return
+        self.newest = (stream, envelope.to_offset)
         bound = self._bounds[stream]
         numbered = rows.with_columns(stream=pl.lit(self._number[stream], pl.Int64))
         newest = self._keep(envelope, bound, numbered)
@@ -157,7 +163,8 @@ class Closings:
         """Return all rows, the fullest of each source, of the closed seconds that were revised since the last call.
 
         Not the last in the log: a worker that was restarted, or one of a second group, tells earlier versions again.
-        Called after `close`; then what can be revised no more is forgotten.
+        Called after `close`; then what can be revised no more is forgotten. Where two are as full and differ, each
+        was made of readings that the other lacks: a conflict.
         """
         seconds = sorted(second for second in self._revised if second < self.evaluated)
         self._revised.clear()
@@ -165,9 +172,10 @@ class Closings:
             frame for second in seconds for frame in [*self._first.get(second, ()), *self._later.get(second, ())]
         )
         self._forget()
-        key = ["second", "stream", "subject_kind", "subject"]
-        rows = rows.sort("second", "readings", maintain_order=True)
-        return rows.unique(key, keep="last", maintain_order=True)
+        fullest = rows.filter(pl.col("readings") == pl.col("readings").max().over(_KEY))
+        differing = fullest.filter(pl.col("digest").n_unique().over(_KEY) > 1)
+        self.conflicts.note(*_spans(differing["second"]))
+        return fullest.unique(_KEY, keep="last", maintain_order=True)
 
     def resume(self) -> Resume:
         """Return where to read again after a restart, with the bounds as they were there."""
@@ -183,18 +191,35 @@ class Closings:
         """Put rows where they belong; return the newest second among those that were put anywhere."""
         # What is late is judged at the message's place in the log, so that drains change nothing.
         newest, kept_from = NOTHING, self._kept_at(self._reached)
-        for second, frame in _by_second(rows):
-            if envelope.kind != "revision" and second < bound.closed:
-                continue  # a restarted worker says again what it has said
+        for second, said in _by_second(rows):
+            frame = said
             if second < kept_from:
-                self.too_late += len(frame)
+                if envelope.kind == "revision" or second >= bound.closed:
+                    self.too_late += len(frame)
+                    self.late.note(*_spans(frame["second"]))
                 continue
+            if envelope.kind != "revision" and second < bound.closed:
+                # A restarted worker says again what it has said; one that knows other readings does not.
+                frame = self._not_said(second, frame)
+                if frame.is_empty():
+                    continue
             newest = max(newest, second)
-            is_first = envelope.kind != "revision" and second >= max(self._reached, bound.told)
+            is_first = envelope.kind != "revision" and second >= max(self._reached, bound.told, bound.closed)
             (self._first if is_first else self._later).setdefault(second, []).append(frame)
             if not is_first and second < self.evaluated:
                 self._revised.add(second)
         return newest
+
+    def _not_said(self, second: int, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a second that closed before which were not said then and are no poorer than those."""
+        kept = [*self._first.get(second, ()), *self._later.get(second, ())]
+        if any(_is_same(frame, each) for each in kept):
+            return frame.clear()
+        standing = _joined(kept).filter(pl.col("stream") == frame["stream"][0])
+        fullest = standing.group_by(_KEY).agg(fullest=pl.col("readings").max())
+        new = frame.join(standing, on=[*_KEY, "readings", "digest"], how="anti", maintain_order="left")
+        poorer = new.join(fullest, on=_KEY, how="left", maintain_order="left")
+        return poorer.filter(pl.col("readings") >= pl.col("fullest").fill_null(0)).drop("fullest")
 
     def _end(self) -> int:
         end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
@@ -228,6 +253,18 @@ def _by_second(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     starts = np.flatnonzero(np.append(True, seconds[1:] != seconds[:-1])[: len(seconds)]).tolist()
     for start, end in pairwise([*starts, len(seconds)]):
         yield int(seconds[start]), rows[start:end]
+
+
+def _is_same(frame: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """Tell whether two frames of one second say the same, row by row."""
+    names = ("stream", "subject_kind", "subject", "readings", "digest")
+    return len(frame) == len(other) and all((frame[name] == other[name]).all() for name in names)
+
+
+def _spans(seconds: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the stretches of distinct seconds, in whole seconds."""
+    first = seconds.cast(pl.Int64).unique().to_numpy() // SECOND
+    return first, first + 1
 
 
 def _joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:

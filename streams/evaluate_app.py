@@ -18,7 +18,7 @@ import polars as pl
 from broker.consumer import read_to_end
 from broker.facility_log import facility_log
 from broker.producer import Producer
-from schemas import job, partial
+from schemas import job, partial, recomputation
 from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
 from schemas.decode import decode
@@ -46,6 +46,7 @@ ALERTS_TOPIC = "alerts.v1"
 WINDOWS_TOPIC = "windows.site.v1"
 SNAPSHOT_EVERY_SECS = 2.0
 SAY_AGAIN_SECS = 60.0
+ASK_EVERY_SECS = 10.0
 ALERT_HEADERS = (("content-type", b"application/json"), ("schema", b"alert/1"))
 
 log = logging.getLogger("wattline.streams")
@@ -58,7 +59,7 @@ class EvaluateStage:
     """
 
     topics = (POWER_TOPIC, PARTIALS_TOPIC, JOBS_TOPIC, PROGRESS_TOPIC)
-    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC)
+    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC, recomputation.TOPIC)
 
     def __init__(self, bootstrap: str, *, member: str, clock: Clock, rules: Path | None, is_first: bool) -> None:
         self._bootstrap = bootstrap
@@ -70,6 +71,7 @@ class EvaluateStage:
         self._refused_before: dict[Partition, int] = {}
         self._written_at = self._said_at = time.monotonic()
         self._said_too_late = 0
+        self._asked_at = -ASK_EVERY_SECS
 
     async def open(self, engine: Engine) -> None:
         """Read the facility, resolve the rules on it, connect the producer."""
@@ -123,6 +125,7 @@ class EvaluateStage:
         if self._evaluator.is_behind or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
         self._tell_too_late()
+        await self._ask()
         return await self._write_snapshot()
 
     async def close(self) -> None:
@@ -199,12 +202,21 @@ class EvaluateStage:
         self._written_at = time.monotonic()
         return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}
 
+    async def _ask(self) -> None:
+        """Ask for what windows lack to be recomputed; a restart reads again what it had to ask for."""
+        if not self._evaluator.sums.is_asking or time.monotonic() - self._asked_at < ASK_EVERY_SECS:
+            return
+        self._asked_at = time.monotonic()
+        asked = self._evaluator.sums.asks()
+        for each in asked if self._is_first else ():
+            await self._producer.send(recomputation.TOPIC, recomputation.encode(each), b"", recomputation.HEADERS)
+
     def _tell_too_late(self) -> None:
         too_late = self._evaluator.sums.closings.too_late
         if too_late > self._said_too_late and time.monotonic() - self._said_at >= SAY_AGAIN_SECS:
             self._said_at, self._said_too_late = time.monotonic(), too_late
             log.warning(
-                "%s rows of partials came for seconds closed long ago: in no window; recompute from the lake", too_late
+                "%s rows of partials came for seconds closed long ago: windows are recomputed from the lake", too_late
             )
 
     async def _restore(self) -> dict[Partition, int] | None:

@@ -16,10 +16,12 @@ import polars as pl
 
 from schemas.alert import Alert
 from schemas.partial import Envelope
+from schemas.recomputation import Asked, Reason
 from streams.alert_state import Transitions, advance, at_rest, hush
 from streams.carry import carried_machines, realigned
 from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
+from streams.late_spans import LateSpans
 from streams.members import Members
 from streams.minutes import MINUTE, minutes_of, windows_of
 from streams.ramps import Ramp, RecentPower
@@ -110,6 +112,26 @@ class SumRules:
         """Go on at `offset` of the log of partials; what it said before is lost."""
         self.closings = self.closings.going_on_at(offset)
 
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether `asks` has something to ask for."""
+        return bool(self.closings.late or self.closings.conflicts)
+
+    def asks(self) -> list[Asked]:
+        """Return the requests for what came after its second was forgotten, and for what contradicts itself."""
+        if self.closings.newest is None:
+            return []
+        (topic, number), offset = self.closings.newest
+        reasons: tuple[tuple[Reason, LateSpans], ...] = (
+            ("late", self.closings.late),
+            ("conflict", self.closings.conflicts),
+        )
+        return [
+            Asked(None, first * SECOND, end * SECOND, reason, topic, number, offset)
+            for reason, spans in reasons
+            for first, end in spans.take()
+        ]
+
     def ramps(self, second: int) -> dict[int, Ramp]:
         """Return how the power of each subject changed in the 1, 5 and 30 s up to a closed second (streams.ramps)."""
         return self._recent.ramps(second)
@@ -119,6 +141,8 @@ class SumRules:
         members = watch.members
         for part in _stretches(rows, max(1, ROWS_A_MESSAGE // max(1, len(members.subjects)))):
             sources = Sources(members, part)
+            torn = sources.contradicted // SECOND
+            self.closings.conflicts.note(torn, torn + 1)
             if members is self._recent.members:
                 self._recent.keep(sources.seconds, sources.whole_power)
             yield subjects_of(sources)

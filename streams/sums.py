@@ -113,7 +113,9 @@ class Sources:
 
     def __init__(self, members: Members, partials: pl.DataFrame) -> None:
         known = members.sources.select("source", subject_kind="kind", subject="id")
-        rows = _one_row_a_source(partials.join(known, on=["subject_kind", "subject"], how="inner"))
+        heard = partials.join(known, on=["subject_kind", "subject"], how="inner")
+        self.contradicted = _contradicted(heard)
+        rows = _one_row_a_source(heard)
         starts = partials["second"].cast(pl.Int64).unique().sort()
         self.rows, self.members = rows, members
         self.seconds = starts.to_numpy().copy()
@@ -180,6 +182,16 @@ class Sources:
             proves=(self.column("power_milliwatts") != MISSING) & (reporting >= expected) & is_fresh,
             is_metered=is_metered,
         )
+
+
+def _contradicted(rows: pl.DataFrame) -> Ints:
+    """Return the seconds, UTC µs, in which streams hold different readings of one meter: each lacks the other's."""
+    key = ["second", "source"]
+    if not rows.select(key).is_duplicated().any():
+        return np.zeros(0, dtype=np.int64)
+    meters = rows.filter((pl.col("subject_kind") == SubjectKind.METER) & (pl.col("readings") > 0))
+    differing = meters.filter(pl.col("digest").n_unique().over(key) > 1)
+    return differing["second"].cast(pl.Int64).unique().to_numpy().copy()
 
 
 def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:
