@@ -55,6 +55,9 @@ SETTLED_AFTER_SECS = 2.0
 PENDING_MESSAGES = 20_000
 PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
+FETCHES_WAITING = 16
+"""Of one topic, before its agent; each holds what one fetch brought of a partition, a megabyte or so."""
+MESSAGES_A_FETCH = 2_000
 
 
 class App(faust.App):
@@ -143,12 +146,11 @@ class Engine:
         self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
 
     async def ingest(self, stream: faust.StreamT) -> None:
-        """Append each message; this is all that an agent does (traps.md 2, 4)."""
+        """Append what each fetch brought; this is all that an agent does (traps.md 2, 4)."""
         async for event in stream.noack().events():
-            message = _message(event.message)
-            if self.reading.is_behind(message) and not self._has_shrunk(message):
-                continue
-            self.reading.append(message)
+            for message in event.message.value:
+                if not self.reading.is_behind(message) or self._has_shrunk(message):
+                    self.reading.append(message)
             self._wake.set()
             while self.reading.is_full(PENDING_MESSAGES, PENDING_BYTES):
                 self._room.clear()
@@ -362,8 +364,8 @@ def make_app(engine: Engine) -> App:
         topic_disable_leader=True,
         table_standby_replicas=0,
         stream_wait_empty=False,
-        stream_buffer_maxsize=256,
-        broker_max_poll_records=500,
+        stream_buffer_maxsize=FETCHES_WAITING,
+        broker_max_poll_records=MESSAGES_A_FETCH,
         broker_session_timeout=shape.session_secs,
         broker_heartbeat_interval=1.0,
         broker_rebalance_timeout=20.0,
@@ -400,18 +402,6 @@ async def _until_available(bootstrap: str, topics: tuple[str, ...]) -> None:
                 said = time.monotonic()
                 _say(f"waiting: {error}")
             await asyncio.sleep(error.retry_after_secs)
-
-
-def _message(record: faust.types.Message) -> Message:
-    return Message(
-        record.topic,
-        record.partition,
-        record.offset,
-        round(record.timestamp * 1000) * 1000,
-        record.key,
-        record.value,
-        tuple(record.headers or ()),
-    )
 
 
 def _tp(partition: Partition) -> faust.types.TP:
