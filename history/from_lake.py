@@ -20,7 +20,7 @@ def recomputed(lake: Path, span: Span, clock: Clock, site: str | None = None) ->
     Their generation is one more than any that the lake has there. Raises IncompleteError before the first
     where raw rows are missing, ConfigurationError where the lake has no facility.
     """
-    timeline = read_timeline(lake, clock)
+    timeline = read_timeline(lake)
     if not timeline.newest.parts:
         raise ConfigurationError(f"{lake} holds no facility: nothing says what its readings are of")
     require_complete(lake, span, clock)

@@ -49,12 +49,12 @@ def read_raw(lake: Path, span: Span, timeline: Timeline, clock: Clock) -> Raw:
     return Raw(_admitted(GPU, _off_disk(gpu), timeline, clock), _admitted(METER, power, timeline, clock))
 
 
-def read_timeline(lake: Path, clock: Clock) -> Timeline:
-    """Return every version of the facility that the lake has."""
+def read_timeline(lake: Path) -> Timeline:
+    """Return every version of the facility that the lake has; each counts from the second that it says."""
     table = BY_NAME["facility"]
     rows = _rows(live_files(lake, table, Times()), ["document", "_offset", "_appended"])
     ordered = rows.sort("_offset").select("document", pl.col("_appended").to_physical()).iter_rows()
-    return Timeline.of((Published(SiteFrames.from_json(said.encode()), at) for said, at in ordered), clock)
+    return Timeline.of((Published(SiteFrames.from_json(said.encode()), at) for said, at in ordered), "event")
 
 
 def newest_generation(lake: Path, span: Span) -> int:

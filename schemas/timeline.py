@@ -130,10 +130,10 @@ class Timeline:
         low = bisect_right(starts, first) - 1
         return self.epochs[low : max(low + 1, bisect_left(starts, end))]
 
-    def counts_from(self, site: str) -> int:
-        """Return the second, UTC µs, from which the newest version of a site counts; StopIteration without one."""
+    def newest_version(self, site: str) -> Version:
+        """Return the newest version of a site and from when it counts; StopIteration where it has none."""
         newest = next(part for part in self.newest.parts if part.site == site)
-        return next(each.start for each in self.versions if each.part is newest)
+        return next(each for each in self.versions if each.part is newest)
 
     @cached_property
     def places(self) -> KnownPlaces:

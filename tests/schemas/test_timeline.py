@@ -51,14 +51,14 @@ def test_a_version_counts_from_its_second_and_the_first_one_ever() -> None:
         (EVER, AT + 100 * SECOND),
         (AT + 100 * SECOND, FOREVER),
     ]
-    assert timeline.counts_from("ruh") == AT + 100 * SECOND
+    assert timeline.newest_version("ruh").start == AT + 100 * SECOND
 
 
 @pytest.mark.parametrize(("clock", "counts"), [("wall", 61 + LEAD_SECS), ("event", 10)])
 def test_what_is_published_late_counts_late_unless_it_is_a_replay(clock: Clock, counts: int) -> None:
     one, two = grown(["k01"], ["k02"], starts=[0, 10])
     timeline = Timeline.of([published(one, 0), published(two, 60.2)], clock)
-    assert timeline.counts_from("ruh") == AT + counts * SECOND
+    assert timeline.newest_version("ruh").start == AT + counts * SECOND
 
 
 def test_the_first_version_of_a_later_site_may_say_how_it_has_been() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,25 @@ def test_publish_puts_a_facility_in_force_and_show_shows_it(fresh_kafka: Embedde
     assert published.output == shown.output
     assert "ruh  Riyadh: version 1 since 2026-01-31 05:00:00 UTC, 12 racks, 136 nodes, 656 GPUs" in shown.output
     assert [(each["path"], each["racks"]) for each in json.loads(as_json.output)] == [("dmm", 6), ("ruh", 12)]
+
+
+def test_a_later_version_says_from_when_it_counts_and_that_nothing_restarts(
+    fresh_kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    where = ["--bootstrap", fresh_kafka.bootstrap]
+    halo = facility_file("2MW").read_text()
+    lower, lowest = tmp_path / "lower.toml", tmp_path / "lowest.toml"
+    lower.write_text(halo.replace("budget_watts = 125_000", "budget_watts = 120_000"))
+    lowest.write_text(halo.replace("budget_watts = 125_000", "budget_watts = 110_000"))
+    first = CliRunner().invoke(facility.command, ["publish", str(facility_file("2MW")), *where])
+    assert first.stderr == ""
+    began = datetime.now(UTC)
+    later = CliRunner().invoke(facility.command, ["publish", str(lower), *where])
+    said = re.search(r"ruh: version 2 counts from (.+) UTC on; no worker starts again", later.stderr)
+    assert said, later.stderr
+    ahead = datetime.fromisoformat(f"{said[1]}+00:00") - began
+    assert timedelta(seconds=8) < ahead < timedelta(seconds=20)
+    past = CliRunner().invoke(
+        facility.command, ["publish", str(lowest), "--effective-from", "2026-01-31T00:00Z", *where]
+    )
+    assert re.search("ruh: version 3 counts from .+ on, not from 2026-01-31 00:00:00 UTC: .+ recomputed", past.stderr)

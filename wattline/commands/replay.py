@@ -21,7 +21,7 @@ from wattline.options import bootstrap_option
 
 GROUP = "recorded/replay"
 """The key of all readings: one partition keeps them in the order of their time."""
-TAKEN_UP_SECS = 3.0
+TAKEN_UP_SECS = 4.0
 """How long streams that run are given to notice a new facility before the first reading."""
 
 
@@ -90,7 +90,7 @@ async def _replay(found: runs.Found, facility: Facility | None, speed: float | N
         raise ConfigurationError(_missing(sorted(missing)))
     registry = await published.publish(bootstrap, facility, _effective_from(found))
     if before is not None and registry.version != before.version:
-        # Streams start again on a new facility; what they read until then they would count by the old one.
+        # Streams ask for new versions every 3 s; what they read until then they would count by the old one.
         await asyncio.sleep(TAKEN_UP_SECS)
     recording = replay.record(found.runs, registry.ids(SubjectKind.METER), one_site)
     for sentence in report.findings(found, recording):
