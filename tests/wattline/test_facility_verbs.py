@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from broker.consumer import read_to_end
 from broker.embedded import EmbeddedKafka
 from schemas.check import check
 from schemas.errors import ConfigurationError
+from schemas.recomputation import Asked, decode
+from schemas.time import moment
 from wattline.commands import facility, init
 from wattline.scales import facility_file
 
@@ -73,4 +77,24 @@ def test_a_later_version_says_from_when_it_counts_and_that_nothing_restarts(
     past = CliRunner().invoke(
         facility.command, ["publish", str(lowest), "--effective-from", "2026-01-31T00:00Z", *where]
     )
-    assert re.search("ruh: version 3 counts from .+ on, not from 2026-01-31 00:00:00 UTC: .+ recomputed", past.stderr)
+    assert re.search(r"ruh: version 3 counts from .+ on, not from 2026-01-31 00:00:00 UTC", past.stderr)
+    assert "`wattline recompute`" in past.stderr
+
+
+def test_a_version_that_counts_later_than_it_says_asks_for_the_windows_between(
+    fresh_kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    where = ["--bootstrap", fresh_kafka.bootstrap]
+    lower = tmp_path / "lower.toml"
+    lower.write_text(facility_file("2MW").read_text().replace("budget_watts = 125_000", "budget_watts = 120_000"))
+    CliRunner().invoke(facility.command, ["publish", str(facility_file("2MW")), *where])
+    since = (datetime.now(UTC) - timedelta(minutes=5)).replace(microsecond=0)
+    arguments = ["publish", str(lower), "--effective-from", since.isoformat(), *where]
+    assert "the windows of" in CliRunner().invoke(facility.command, arguments).stderr
+    asked = [decode(message) for message in asyncio.run(read_to_end(fresh_kafka.bootstrap, "recomputations.v1"))]
+    assert sorted(each.site or "" for each in asked if isinstance(each, Asked)) == ["dmm", "ruh"]
+    for each in asked:
+        assert isinstance(each, Asked) and (each.reason, moment(each.first_second)) == ("facility", since)
+        assert (each.offset, each.end_second > each.first_second) == (4, True)
+    CliRunner().invoke(facility.command, arguments)
+    assert len(asyncio.run(read_to_end(fresh_kafka.bootstrap, "recomputations.v1"))) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,19 @@ import msgspec
 import polars as pl
 
 from broker import facility as published
+from broker.consumer import read_to_end
+from broker.producer import Producer
+from schemas import recomputation
 from schemas.errors import ConfigurationError
-from schemas.facility import load
+from schemas.facility import Facility, load
+from schemas.recomputation import Asked
 from schemas.registry import Registry
 from schemas.time import moment
-from schemas.timeline import EVER, Version
+from schemas.timeline import EVER, SECOND, Timeline, Version
 from wattline.options import bootstrap_option
+
+MOST_ASKED_DAYS = 7
+"""So much is asked to be recomputed without a word of the person who publishes."""
 
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
@@ -39,11 +46,26 @@ def publish(file: Path, effective_from: str | None, form: str, bootstrap: str) -
     """
     asked = _moment(effective_from) if effective_from else None
     facility = load(file)
-    click.echo(_shown(asyncio.run(published.publish(bootstrap, facility, asked)), form))
-    timeline = asyncio.run(published.read_timeline(bootstrap, "wall"))
+    before, registry, timeline = asyncio.run(_publish(bootstrap, facility, asked))
+    click.echo(_shown(registry, form))
     for site in facility.sites:
-        if sentence := counting(timeline.newest_version(site.id)):
+        version = timeline.newest_version(site.id)
+        if sentence := counting(version):
             click.echo(sentence, err=True)
+        if before.get(site.id) != version.part.version and (late := lateness(version)):
+            click.echo(asyncio.run(_ask(bootstrap, late)), err=True)
+
+
+async def _publish(
+    bootstrap: str, facility: Facility, asked: datetime | None
+) -> tuple[dict[str, int], Registry, Timeline]:
+    """Publish; return the versions before by site, the sites in force, and from when each version counts."""
+    try:
+        before = {part.site: part.version for part in (await published.read_registry(bootstrap)).parts}
+    except ConfigurationError:
+        before = {}
+    registry = await published.publish(bootstrap, facility, asked)
+    return before, registry, await published.read_timeline(bootstrap, "wall")
 
 
 @command.command()
@@ -59,12 +81,30 @@ def counting(version: Version) -> str | None:
     if version.start == EVER:
         return None
     said = f"{version.part.site}: version {version.part.version} counts from {_utc(moment(version.start))} on"
-    if moment(version.start).replace(tzinfo=None) <= version.part.effective_from:
+    if lateness(version) is None:
         return f"{said}; no worker starts again"
-    return (
-        f"{said}, not from {_utc(version.part.effective_from)}: that was over, or too near for all to hear; "
-        "windows before it stay those of the version before until they are recomputed from the lake"
-    )
+    return f"{said}, not from {_utc(version.part.effective_from)}: that was over, or too near for every worker to hear"
+
+
+def lateness(version: Version) -> Asked | None:
+    """Return what is to be recomputed where a version counts later than it says, else None."""
+    since = int(version.part.effective_from.replace(tzinfo=UTC).timestamp()) * SECOND
+    if version.start <= since:
+        return None
+    return Asked(version.part.site, since, version.start, "facility", published.TOPIC, 0, 0)
+
+
+async def _ask(bootstrap: str, late: Asked) -> str:
+    """Ask for the windows told by the version before; return what came of it."""
+    stretch = f"{moment(late.first_second).isoformat()} to {moment(late.end_second).isoformat()}"
+    if late.end_second - late.first_second > MOST_ASKED_DAYS * 86_400 * SECOND:
+        return f"{late.site}: {stretch} is long; `wattline recompute` makes its windows anew where you want them"
+    offset = max(message.offset for message in await read_to_end(bootstrap, published.TOPIC)) + 1
+    async with Producer(bootstrap) as producer:
+        value = recomputation.encode(msgspec.structs.replace(late, offset=offset))
+        await producer.send(recomputation.TOPIC, value, (late.site or "").encode(), recomputation.HEADERS)
+        await producer.flush()
+    return f"{late.site}: the windows of {stretch} are asked to be recomputed from the lake"
 
 
 def _utc(time: datetime) -> str:
