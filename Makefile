@@ -7,7 +7,7 @@ JOBS := 3
 
 BENCHES := codec streams in-process peers evaluate lake simulate pipeline
 
-.PHONY: help setup demo test test-real lint lock docs soak-alerts $(BENCHES:%=bench-%)
+.PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams $(BENCHES:%=bench-%)
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %s\n          %s\n", $$1, $$NF }' $(MAKEFILE_LIST)
@@ -56,4 +56,8 @@ bench-evaluate: ## Measure the evaluator at campus load
 
 soak-alerts: ## Kill the evaluator for four minutes; the alert log must be that of an undisturbed run
 	@scripts/set-up.sh --dev
-	@$(BIN)/pytest -m soak $(ARGS)
+	@$(BIN)/pytest -m soak tests/streams/test_evaluate_kafka.py $(ARGS)
+
+soak-streams: ## Kill workers and evaluator 200 times; windows must be those of the raw rows, alerts those of a quiet run
+	@scripts/set-up.sh --dev
+	@$(BIN)/pytest -m soak tests/streams/live_equals_lake $(ARGS)

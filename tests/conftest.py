@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a soak with the one line that others read."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if config.option.markexpr == "soak" and reporter is not None:
+        passed, failed, broken = (len(reporter.stats.get(outcome, ())) for outcome in ("passed", "failed", "error"))
+        print(f"{passed} passed, {failed + broken} failed")
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """Run the one embedded Kafka of a test run; no topics: use `new_topic`, names of one's own."""
