@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 from broker.producer import Producer
 from schemas.health import HEADERS, TOPIC, Health, PartitionHealth, Totals, encode_health, slot_key
@@ -34,6 +35,15 @@ _STATM = Path("/proc/self/statm")
 log = logging.getLogger(__name__)
 
 
+class Unlisted(Protocol):
+    """Know who reports and is in no facility."""
+
+    rows: int
+
+    def names(self) -> tuple[str, ...]:
+        """Return who was heard lately."""
+
+
 class Counted:
     """Count what a worker takes in; read by the reporter, never reset.
 
@@ -46,6 +56,7 @@ class Counted:
         self.taken: dict[tuple[str, int], tuple[int, int]] = {}
         self.open_windows: Callable[[], int | None] = lambda: None
         self.too_late: Callable[[], int] = lambda: 0
+        self.unregistered: Unlisted | None = None
 
     def messages(self, messages: Iterable[Message]) -> None:
         """Count messages that were taken in, in log order by partition."""
@@ -145,7 +156,7 @@ class Reporter:
 
     async def health(self) -> Health:
         """Return the record of this moment."""
-        partitions = await self._standing()
+        partitions, unlisted = await self._standing(), self._counted.unregistered
         return Health(
             app=self._app,
             slot=self._slot,
@@ -161,6 +172,8 @@ class Reporter:
             resident_bytes=resident_bytes(),
             cpu_seconds=round(time.process_time(), 3),
             open_windows=self._counted.open_windows(),
+            unregistered_rows=unlisted.rows if unlisted else 0,
+            unregistered=unlisted.names() if unlisted else (),
             partitions=partitions,
         )
 

@@ -45,7 +45,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `every_secs` is how often it says so. `loop_delay_seconds` is the longest time since its last record for
     which its event loop was held up. `open_windows` are seconds that began and did not close; null where it
-    makes no windows. `too_late` counts rows that came too late for any window.
+    makes no windows. `too_late` counts rows that came too late for any window, `unregistered_rows` those of
+    devices that no facility had in their second; `unregistered` names the racks and meters of the last minute.
     """
 
     app: str
@@ -62,6 +63,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resident_bytes: int = 0
     cpu_seconds: float = 0.0
     open_windows: int | None = None
+    unregistered_rows: int = 0
+    unregistered: tuple[str, ...] = ()
     partitions: tuple[PartitionHealth, ...] = ()
 
     @property

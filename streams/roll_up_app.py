@@ -29,6 +29,7 @@ from streams.in_force import InForce
 from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
+from streams.unregistered import Unregistered
 
 PARTIALS_TOPIC = "windows.rack.v1"
 SAY_AGAIN_SECS = 60.0
@@ -60,6 +61,7 @@ class RollUpStage:
         self._facility = await self._open.enter_async_context(facility_log(self._bootstrap, self._clock))
         self._site = self._facility.timeline.newest.parts[0].site.encode()
         self._roll_up = RollUp(InForce.of(self._facility.timeline), clock=self._clock)
+        self._unregistered = engine.counted.unregistered = Unregistered()
         engine.counted.open_windows = lambda: self._roll_up.open_seconds
         engine.counted.count_too_late(lambda: sum(self._roll_up.too_late().values()))
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
@@ -104,13 +106,16 @@ class RollUpStage:
         admitted = admit_in_force(record, decoded.frame, timeline, clock=self._clock)
         self._engine.counted.rows(topic, len(admitted.rows))
         next_offsets = {message.partition: message.offset + 1 for message in messages}
-        await self._send(self._roll_up.feed(topic, canary.outside(admitted.rows), next_offsets, _now()))
+        rows = canary.outside(admitted.rows)
+        self._unregistered.hear_meters(rows, self._roll_up.in_force, timeline.places)
+        await self._send(self._roll_up.feed(topic, rows, next_offsets, _now()))
         await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
 
     async def _take_gpu(self, messages: list[Message]) -> None:
         for block in in_blocks(messages):
             intake, refused = take_in(block, self._facility.timeline, self._roll_up.in_force, self._clock)
             self._engine.counted.rows(GPU_TOPIC, len(intake.rows.second))
+            self._unregistered.hear_gpus(block, intake.rows, self._roll_up.in_force, self._facility.timeline.places)
             next_offsets = {message.partition: message.offset + 1 for message in block}
             await self._send(self._roll_up.feed_gpu(intake, next_offsets, _now()))
             if len(refused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,18 +20,30 @@ from web.live import LiveState
 EVERYTHING = View()
 STALE_SECONDS = 10.0
 """Data older than this is called old in the first sentence."""
+NAMED = 5
 _BAR = 12
 _NEAR, _OVER = 0.95, 1.0
 _STATES = {"firing": "bold red", "continued": "bold red", "stale": "magenta", "keeping": "yellow", "resolved": "green"}
 
 
 def picture(
-    state: LiveState, now: datetime, *, most: int = 10, alerts: int = 8, view: View = EVERYTHING
+    state: LiveState,
+    now: datetime,
+    *,
+    most: int = 10,
+    alerts: int = 8,
+    view: View = EVERYTHING,
+    unregistered: Sequence[str] = (),
 ) -> RenderableType:
-    """Return the picture: the sentence, at most `alerts` alerts, at most `most` subjects of each kind in view."""
+    """Return the picture: the sentence, at most `alerts` alerts, at most `most` subjects of each kind in view.
+
+    `unregistered` are the racks and meters that report and are in no facility.
+    """
     subjects = state.subjects(now)
     told = [alert for alert in state.alerts() if alert.fired is not None][:alerts]
     parts: list[RenderableType] = [sentence(state, subjects, now), Text()]
+    if unregistered:
+        parts.insert(1, Text(unknown_line(unregistered), style="yellow"))
     if told:
         parts += [*(alert_line(alert) for alert in told), Text()]
     chosen = subjects if view.kind is None else subjects.filter(pl.col("kind") == view.kind)
@@ -54,6 +67,14 @@ def sentence(state: LiveState, subjects: pl.DataFrame, now: datetime) -> Text:
     return Text(" · ".join(printable(part) for part in parts), style=style)
 
 
+def unknown_line(names: Sequence[str]) -> str:
+    """Say who reports and is in no facility, the first few by name."""
+    shown = ", ".join(printable(name) for name in names[:NAMED])
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    verb = "reports and is" if len(names) == 1 else "report and are"
+    return f"{len(names):,} {verb} in no facility, so in no sum: {shown}{more}"
+
+
 def _campus(sites: pl.DataFrame) -> dict[str, Any]:
     """Return the sum of the sites; missing where a site or its limit is."""
     columns = ("power_watts", "limit_watts")
@@ -72,12 +93,13 @@ def alert_line(alert: Alert) -> Text:
     return line
 
 
-def as_json(state: LiveState, now: datetime) -> dict[str, Any]:
+def as_json(state: LiveState, now: datetime, unregistered: Sequence[str] = ()) -> dict[str, Any]:
     """Return everything that is known, for programs: times are ISO 8601 in UTC, missing is null."""
     subjects = state.subjects(now).with_columns(pl.col("window_start").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
     return {
         "at": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "subjects": subjects.to_dicts(),
+        "unregistered": list(unregistered),
         "alerts": [
             {
                 "id": alert.id,

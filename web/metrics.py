@@ -47,6 +47,8 @@ METRICS: dict[str, Described] = {
     "wattline_rows_total": Described((*SLOT, "topic"), "Rows read; what is refused is left out"),
     "wattline_rejected_rows_total": Described((*SLOT, "topic", "reason"), "Rows or messages refused"),
     "wattline_too_late_rows_total": Described(SLOT, "Rows that came too late for any window; the lake has them"),
+    "wattline_unregistered_rows_total": Described(SLOT, "Rows of devices in no facility; the lake has them, no sum"),
+    "wattline_unregistered_places": Described(SLOT, "Racks and meters that report and are in no facility"),
     "wattline_loop_delay_seconds": Described(SLOT, "Longest delay of the event loop since the last report"),
     "wattline_resident_memory_bytes": Described(SLOT, "Memory that the worker holds"),
     "wattline_cpu_seconds_total": Described(SLOT, "CPU time that the worker has used"),
@@ -129,6 +131,8 @@ def _of_worker(worker: Worker, now: datetime) -> Iterator[Sample]:
     yield "wattline_worker_start_time_seconds", slot, health.started.timestamp()
     yield "wattline_worker_last_heard_seconds", slot, max(0.0, (now - worker.heard).total_seconds())
     yield "wattline_too_late_rows_total", slot, health.too_late
+    yield "wattline_unregistered_rows_total", slot, health.unregistered_rows
+    yield "wattline_unregistered_places", slot, len(health.unregistered)
     yield "wattline_loop_delay_seconds", slot, health.loop_delay_seconds
     yield "wattline_resident_memory_bytes", slot, health.resident_bytes
     yield "wattline_cpu_seconds_total", slot, health.cpu_seconds

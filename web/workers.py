@@ -15,6 +15,8 @@ from schemas.topics import BY_NAME
 FORGOTTEN_AFTER = timedelta(hours=24)
 """A slot that was not heard for so long is none that anybody waits for."""
 
+LATELY = timedelta(seconds=60)
+
 READERS: Mapping[str, tuple[str, ...]] = {
     "roll-up": ("telemetry.gpu.v1", "telemetry.power.v1"),
     "evaluate": ("telemetry.power.v1", "windows.rack.v1", "telemetry.jobs.v1", "telemetry.progress.v1"),
@@ -54,6 +56,11 @@ class Workers:
             except RejectedRecordError:
                 self.unreadable += 1
             self._note_unread(heard)
+
+    def unregistered(self, now: datetime) -> list[str]:
+        """Return the racks and meters that report and are in no facility, in order."""
+        lately = (worker for worker in self.at(now) if now - worker.heard < LATELY)
+        return sorted({name for worker in lately for name in worker.health.unregistered})
 
     def at(self, now: datetime) -> list[Worker]:
         """Return the workers that are waited for, by app and slot."""

@@ -1,4 +1,4 @@
-"""Through a real Kafka: a rack joins while roll up and the evaluator run, and neither starts again."""
+"""Through a real Kafka: a rack is unknown, joins while roll up and the evaluator run, and neither starts again."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from schemas.subject import SubjectKind
 from schemas.timeline import SECOND
 from tests.streams.changing import GPU_TOPIC, METER_TOPIC, RULES, Plan
 from tests.streams.processes import Process
+from web.workers import Workers
 
 BEFORE = Plan({"k01": ("r01", 1, 2, 20_000.0), "k02": ("r01", 1, 2, 20_000.0)})
 JOINED = Plan({**BEFORE.racks, "k09": ("r01", 1, 2, 9_000.0)})
@@ -58,6 +59,13 @@ async def windows(bootstrap: str) -> pl.DataFrame:
     return decode("windows.site.v1", messages, None).frame.filter(pl.col("every_seconds") == 1)
 
 
+async def unregistered(bootstrap: str) -> list[str]:
+    """Return what `wattline top` shows of racks that are in no facility."""
+    workers = Workers()
+    workers.take(await read_to_end(bootstrap, "health.v1"))
+    return workers.unregistered(datetime.now(UTC))
+
+
 async def play(bootstrap: str, within_secs: float = 60.0) -> tuple[int, pl.DataFrame]:
     """Measure, let the rack join, and go on until its alert fires; return the second of the change and the windows."""
     registry = assign(JOINED.facility(), assign(BEFORE.facility()))
@@ -67,6 +75,9 @@ async def play(bootstrap: str, within_secs: float = 60.0) -> tuple[int, pl.DataF
     try:
         while (await windows(bootstrap)).is_empty():
             assert time.monotonic() < deadline and not measuring.done(), "no window is told"
+            await asyncio.sleep(0.2)
+        while await unregistered(bootstrap) != ["ruh/h1/r01/k09"]:
+            assert time.monotonic() < deadline and not measuring.done(), "nobody says who is in no facility"
             await asyncio.sleep(0.2)
         await publish(bootstrap, JOINED.facility())
         start = (await read_timeline(bootstrap, "wall")).newest_version("ruh").start

@@ -13,16 +13,19 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from broker.consumer import follow, read_to_end
 from broker.facility import read_registry
+from schemas.health import TOPIC as HEALTH
 from wattline import keys, summary
 from wattline.options import bootstrap_option
 from wattline.view import KEYS, View, after
 from web.live import KINDS, LiveState, kept_up, state_now
+from web.workers import Workers
 
 REDRAW_SECONDS = 0.5
 _ALERTS = 6
-_LINES_AROUND = _ALERTS + 6
-"""Keys, sentence, alerts, the head of the table and what it says below."""
+_LINES_AROUND = _ALERTS + 7
+"""Keys, sentence, who is in no facility, alerts, the head of the table and what it says below."""
 
 
 @click.command()
@@ -43,10 +46,13 @@ def command(once: bool, form: str, most: int, bootstrap: str) -> None:
 async def _once(bootstrap: str, form: str, most: int) -> None:
     now = datetime.now(UTC)
     state = await state_now(bootstrap, await read_registry(bootstrap), now)
+    workers = Workers()
+    workers.take(await read_to_end(bootstrap, HEALTH))
+    unregistered = workers.unregistered(now)
     if form == "json":
-        click.echo(json.dumps(summary.as_json(state, now), ensure_ascii=False))
+        click.echo(json.dumps(summary.as_json(state, now, unregistered), ensure_ascii=False))
     else:
-        Console().print(summary.picture(state, now, most=most))
+        Console().print(summary.picture(state, now, most=most, unregistered=unregistered))
     if state.newest is None:
         click.echo("no window in the last hour: do telemetry and `wattline run` flow?", err=True)
         raise click.exceptions.Exit(1)
@@ -55,15 +61,25 @@ async def _once(bootstrap: str, form: str, most: int) -> None:
 async def _watch(bootstrap: str, most: int) -> None:
     started = datetime.now(UTC)
     state = await state_now(bootstrap, await read_registry(bootstrap), started)
-    async with kept_up(state, bootstrap, started):
-        await Watch(state, most).run()
+    workers = Workers()
+    hearing = asyncio.create_task(_hear(workers, bootstrap))
+    try:
+        async with kept_up(state, bootstrap, started):
+            await Watch(state, most, workers).run()
+    finally:
+        hearing.cancel()
+
+
+async def _hear(workers: Workers, bootstrap: str) -> None:
+    async for message in follow(bootstrap, HEALTH, "earliest"):
+        workers.take([message])
 
 
 class Watch:
     """Draw the state twice a second and at every key, until `q`."""
 
-    def __init__(self, state: LiveState, most: int) -> None:
-        self._state, self._most = state, most
+    def __init__(self, state: LiveState, most: int, workers: Workers) -> None:
+        self._state, self._most, self._workers = state, most, workers
         self._console = Console()
         self._view: View | None = View()
         self._touched = asyncio.Event()
@@ -90,5 +106,7 @@ class Watch:
 
     def _picture(self, view: View) -> RenderableType:
         most = self._page if view.kind else max(1, min(self._most, self._page // len(KINDS) - 1))
-        drawn = summary.picture(self._state, datetime.now(UTC), most=most, alerts=_ALERTS, view=view)
+        now = datetime.now(UTC)
+        unregistered = self._workers.unregistered(now)
+        drawn = summary.picture(self._state, now, most=most, alerts=_ALERTS, view=view, unregistered=unregistered)
         return Group(Text(KEYS, style="dim"), drawn)
