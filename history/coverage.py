@@ -26,6 +26,9 @@ from sinks.sql.snapshot import live_files, open_table
 from streams.meter_seconds import MAX_HOLD_MICROSECONDS
 
 SOURCES = {"gpu": "telemetry.gpu.v1", "power": "telemetry.power.v1"}
+"""The tables of raw rows, and where each comes from."""
+NEEDED = SOURCES | {"facility": "facility.v1", "rejected": "telemetry.rejected.v1"}
+"""The tables that a recomputation reads, which are committed one by one."""
 SKEW_MICROSECONDS = 5_000_000
 """By how much a source's clock may run ahead of Kafka's (schemas.admission_rules)."""
 ON_TIME_MICROSECONDS = 60_000_000
@@ -37,9 +40,9 @@ class IncompleteError(WattlineError):
 
 
 def read_positions(lake: Path) -> dict[Source, int]:
-    """Return the next offset of each telemetry partition that the lake has read anything of."""
+    """Return the next offset of each partition that a recomputation needs and the lake has read anything of."""
     found: dict[Source, int] = {}
-    for name, topic in SOURCES.items():
+    for name, topic in NEEDED.items():
         delta = open_table(lake, BY_NAME[name])
         for source in (Source(topic, number) for number in range(TOPICS[topic].partitions)):
             position = None if delta is None else read_position(delta, source)

@@ -20,7 +20,7 @@ import msgspec
 
 from broker.consumer import follow, read_to_end
 from broker.producer import Producer
-from history.coverage import SOURCES, IncompleteError, newest_event, read_positions
+from history.coverage import NEEDED, IncompleteError, newest_event, read_positions
 from history.from_lake import recomputed
 from history.recompute import Span
 from history.requests import Requests, merged
@@ -39,7 +39,7 @@ LOOK_EVERY_SECS = 1.0
 TRY_AGAIN_SECS = 60.0
 """So long a gap may be a refusal that the lake has not read yet; then it is one for good."""
 GIVE_UP_SECS = 900.0
-TELEMETRY = [Source(topic, number) for topic in SOURCES.values() for number in range(BY_NAME[topic].partitions)]
+NEEDED_SOURCES = [Source(topic, number) for topic in NEEDED.values() for number in range(BY_NAME[topic].partitions)]
 
 log = logging.getLogger("wattline.history")
 
@@ -92,7 +92,7 @@ class Recomputing:
         if offset not in self._ends:
             if self.clock == "wall" and not is_settled(end):
                 return False
-            self._ends[offset] = await read_ends(self.bootstrap, TELEMETRY)
+            self._ends[offset] = await read_ends(self.bootstrap, NEEDED_SOURCES)
         if time.monotonic() - seen > GIVE_UP_SECS:
             return True
         needed = self._ends[offset] | {Source(asked.topic, asked.partition): asked.offset}
@@ -106,7 +106,7 @@ class Recomputing:
             return True
         if time.monotonic() - self._seen[offset] < SETTLED_SECS:
             return False
-        ends, before = await read_ends(self.bootstrap, TELEMETRY), self._ends[offset]
+        ends, before = await read_ends(self.bootstrap, NEEDED_SOURCES), self._ends[offset]
         self._ends[offset], self._seen[offset] = ends, time.monotonic()
         return ends == before
 

@@ -113,6 +113,7 @@ def test_how_far_a_lake_has_come(registry: Registry, tmp_path: Path) -> None:
     end = 1 + max(each.offset for each in log.messages if (each.topic, each.partition) == (METER_TOPIC, 1))
     assert read_positions(lake)[Source(METER_TOPIC, 1)] == end
     assert newest_event(lake) == START + round(4.3 * SECOND)
+    assert read_positions(lake)[Source("facility.v1", 0)] == 1
     shutil.rmtree(tmp_path)
     assert (read_positions(lake), newest_event(lake)) == ({}, 0)
 

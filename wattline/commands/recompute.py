@@ -64,7 +64,7 @@ async def _recompute(bootstrap: str, lake: Path, span: Span, clock: Clock, site:
     from sinks.lake.log_reader import read_ends
     from wattline import recomputing
 
-    ends = await read_ends(bootstrap, recomputing.TELEMETRY)
+    ends = await read_ends(bootstrap, recomputing.NEEDED_SOURCES)
     try:
         async with asyncio.timeout(WAIT_SECS):
             while not recomputing.holds(lake, ends):  # noqa: ASYNC110 - a lake on disk has no event
