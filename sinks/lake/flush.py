@@ -21,12 +21,14 @@ from schemas.admission import Clock
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from schemas.refused_batch import first_offset
+from schemas.registry import Registry
+from schemas.timeline import Timeline
 from schemas.topics import BY_NAME as TOPIC_BY_NAME
 from sinks.lake.ledger import CommitRefusedError, Ledger, PositionMovedError
 from sinks.lake.order import by_hour
 from sinks.lake.parquet import ParquetFile, Step, remove_files, write_file
 from sinks.lake.positions import Position, Source, position_after
-from sinks.lake.rows import Known, read_rows
+from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, TABLES, Table
 
 log = logging.getLogger(__name__)
@@ -71,13 +73,13 @@ class Tables:
             table.name: self._ledgers[table.name].position(source) for table in TABLES if source.topic in table.topics
         }
 
-    def flush(self, pending: Pending, registry: Known | None) -> Flushed:
+    def flush(self, pending: Pending, facility: Timeline | Registry | None) -> Flushed:
         """Write the rows of `pending` (per source in the order of the log) and move the positions behind them.
 
         Raises PositionMovedError where another writer has taken a partition, UnavailableError where the
         disk does not take it. Tables committed before that stay so; the others follow from their positions.
         """
-        rows = self._rows_by_table(pending, registry)
+        rows = self._rows_by_table(pending, facility)
         self._step("decoded")
         try:
             flushed = [
@@ -89,13 +91,13 @@ class Tables:
             raise _unavailable(self.lake, error) from error
         return Flushed(*(sum(counts) for counts in zip(*flushed, strict=True))) if flushed else Flushed(0, 0, 0)
 
-    def _rows_by_table(self, pending: Pending, registry: Known | None) -> dict[str, list[pa.Table]]:
+    def _rows_by_table(self, pending: Pending, facility: Timeline | Registry | None) -> dict[str, list[pa.Table]]:
         topics: dict[str, list[Message]] = defaultdict(list)
         for source, messages in pending.items():
             topics[source.topic].extend(messages)
         rows: dict[str, list[pa.Table]] = defaultdict(list)
         for topic, messages in topics.items():
-            for name, part in read_rows(topic, messages, registry, self._clock).items():
+            for name, part in read_rows(topic, messages, facility, self._clock).items():
                 rows[name].append(self._new_rows(self._ledgers[name], topic, part, pending))
         return rows
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -15,10 +14,10 @@ from schemas.decode import decode
 from schemas.gpu import GPU
 from schemas.message import Message
 from schemas.meter import METER
-from schemas.nameplates import Nameplates
-from schemas.place import Places
+from schemas.registry import Registry
 from schemas.rejected import REJECTED
 from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
+from schemas.timeline import Timeline, admit_in_force
 from schemas.window import WINDOW
 from sinks.lake.documents import read_alerts, read_facilities, read_jobs, read_progress
 from sinks.lake.tables import BY_NAME
@@ -28,41 +27,41 @@ log = logging.getLogger(__name__)
 MINUTE_SECONDS = 60
 
 
-class Known(Places, Nameplates, Protocol):
-    """Know paths, ids and nameplates; schemas.registry.Registry does."""
-
-
 Rows = dict[str, pa.Table]
 """Rows by the name of their table, each with that table's columns."""
 
 
-def read_rows(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
+def read_rows(topic: str, messages: Sequence[Message], facility: Timeline | Registry | None, clock: Clock) -> Rows:
     """Return the rows that messages of one topic bring to each table that the topic feeds, in log order.
 
-    A table without rows is there with none. What admission refuses of telemetry is left out: the streams
-    publish it. What is refused of our own topics is in `rejected`. A message that no decoder survives is
-    left out with a log line, and refused where nobody else would say so.
+    Telemetry is admitted by the facility in force at each row's time, as in the streams; a registry stands for one
+    that never changes, None for none yet. A table without rows is there with none. What admission refuses of
+    telemetry is left out: the streams publish it. What is refused of our own topics is in `rejected`. A message
+    that no decoder survives is left out with a log line, and refused where nobody else would say so.
     """
+    timeline = Timeline.always(facility) if isinstance(facility, Registry) else facility
     reader = _READERS[topic]
     try:
-        return reader(topic, messages, registry, clock)
+        return reader(topic, messages, timeline, clock)
     except Exception as error:
-        return _apart(topic, messages, registry, clock, error)
+        return _apart(topic, messages, timeline, clock, error)
     except BaseException as error:  # polars panics are not Exceptions (traps.md 23)
         if type(error).__name__ != "PanicException":
             raise
-        return _apart(topic, messages, registry, clock, error)
+        return _apart(topic, messages, timeline, clock, error)
 
 
-def _apart(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock, error: BaseException) -> Rows:
+def _apart(
+    topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock, error: BaseException
+) -> Rows:
     """Halve the messages until the one that cannot be read stands alone."""
     if len(messages) > 1:
         middle = len(messages) // 2
-        parts = [read_rows(topic, half, registry, clock) for half in (messages[:middle], messages[middle:])]
+        parts = [read_rows(topic, half, timeline, clock) for half in (messages[:middle], messages[middle:])]
         return {name: pa.concat_tables([part[name] for part in parts]) for name in parts[0]}
     (message,) = messages
     log.warning("%s: skipped, no decoder survives it: %s: %s", message.place, type(error).__name__, error)
-    rows = _READERS[topic](topic, [], registry, clock)
+    rows = _READERS[topic](topic, [], timeline, clock)
     if "rejected" in rows:
         said = f"cannot be read: {type(error).__name__}"
         refused = with_raw([refused_frame([Refusal(message, WHOLE, "wrong_type", said)])], [message])
@@ -70,27 +69,29 @@ def _apart(topic: str, messages: Sequence[Message], registry: Known | None, cloc
     return rows
 
 
-def _gpu(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
-    rows = _admitted(topic, GPU, messages, registry, clock).with_columns(
+def _gpu(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    rows = _admitted(topic, GPU, messages, timeline, clock).with_columns(
         power_limit_deciwatts=(pl.col("power_limit_watts").cast(pl.Float64) * 10).round(mode="half_to_even")
     )
     return {"gpu": _on_disk("gpu", rows)}
 
 
-def _power(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
-    return {"power": _on_disk("power", _admitted(topic, METER, messages, registry, clock))}
+def _power(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    return {"power": _on_disk("power", _admitted(topic, METER, messages, timeline, clock))}
 
 
 def _admitted(
-    topic: str, record: Record, messages: Sequence[Message], registry: Known | None, clock: Clock
+    topic: str, record: Record, messages: Sequence[Message], timeline: Timeline | None, clock: Clock
 ) -> pl.DataFrame:
-    decoded = decode(topic, messages, registry)
-    rows = admit(record, decoded.frame, registry, clock=clock).rows
+    if timeline is None:
+        rows = admit(record, decode(topic, messages, None).frame, None, clock=clock).rows
+    else:
+        rows = admit_in_force(record, decode(topic, messages, timeline.places).frame, timeline, clock=clock).rows
     return rows.rename({"_name": "unregistered_path"})
 
 
-def _windows(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
-    rows, refused = _admitted_or_refused(topic, WINDOW, messages, registry)
+def _windows(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    rows, refused = _admitted_or_refused(topic, WINDOW, messages)
     is_short = pl.col("every_seconds") < MINUTE_SECONDS
     return {
         "windows_1s": _on_disk("windows_1s", rows.filter(is_short)),
@@ -99,36 +100,34 @@ def _windows(topic: str, messages: Sequence[Message], registry: Known | None, cl
     }
 
 
-def _rejected(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
-    rows, refused = _admitted_or_refused(topic, REJECTED, messages, registry)
+def _rejected(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    rows, refused = _admitted_or_refused(topic, REJECTED, messages)
     published = _on_disk("rejected", rows.with_columns(_topic=pl.lit(topic)))
     return {"rejected": pa.concat_tables([published, refused])}
 
 
-def _admitted_or_refused(
-    topic: str, record: Record, messages: Sequence[Message], registry: Known | None
-) -> tuple[pl.DataFrame, pa.Table]:
+def _admitted_or_refused(topic: str, record: Record, messages: Sequence[Message]) -> tuple[pl.DataFrame, pa.Table]:
     """Return the admitted rows of one of our own topics, and what is wrong with the others."""
-    decoded = decode(topic, messages, registry)
+    decoded = decode(topic, messages, None)
     admitted = admit(record, decoded.frame, None, clock="event")
     refused = with_raw([decoded.refused, admitted.refused], messages)
     return admitted.rows, _refusals(topic, refused)
 
 
-def _jobs(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
-    return {"jobs": read_jobs(messages, registry)}
+def _jobs(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    return {"jobs": read_jobs(messages, timeline and timeline.places)}
 
 
-def _progress(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
+def _progress(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
     return {"progress": read_progress(messages)}
 
 
-def _alerts(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
+def _alerts(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
     rows, refusals = read_alerts(messages)
     return {"alerts": rows, "rejected": _refusals(topic, with_raw([refused_frame(refusals)], messages))}
 
 
-def _facilities(topic: str, messages: Sequence[Message], registry: Known | None, clock: Clock) -> Rows:
+def _facilities(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
     rows, refusals = read_facilities(messages)
     return {"facility": rows, "rejected": _refusals(topic, with_raw([refused_frame(refusals)], messages))}
 
@@ -147,7 +146,7 @@ def _on_disk(name: str, rows: pl.DataFrame) -> pa.Table:
     return rows.select(table.arrow.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(table.arrow)
 
 
-_READERS: dict[str, Callable[[str, Sequence[Message], Known | None, Clock], Rows]] = {
+_READERS: dict[str, Callable[[str, Sequence[Message], Timeline | None, Clock], Rows]] = {
     "telemetry.gpu.v1": _gpu,
     "telemetry.power.v1": _power,
     "telemetry.jobs.v1": _jobs,

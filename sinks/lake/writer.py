@@ -22,10 +22,10 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from broker import batches, client_logs
 from broker.admin import require_topics
 from broker.consumer import to_message
-from broker.facility import read_registry
+from broker.facility import read_timeline
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
-from schemas.registry import Registry
+from schemas.timeline import Timeline
 from sinks.lake.assignment import COMPACTED, Assignment, require_no_hole, where_to_go_on
 from sinks.lake.durable_so_far import DurableSoFar
 from sinks.lake.flush import Tables
@@ -74,8 +74,8 @@ class Writer:
         self._gathered = Gathered(COMPACTED)
         self._taken = -1
         self._failures = 0
-        self._registry: Registry | None = None
-        self._registry_end = -1
+        self._timeline: Timeline | None = None
+        self._timeline_end = -1
         self.durable = DurableSoFar()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -125,7 +125,7 @@ class Writer:
         sources = sorted(Source(*partition) for partition in self._consumer.assignment())
         await asyncio.to_thread(self._tables.reopen)
         starts = await where_to_go_on(self._bootstrap, self._tables, sources) if sources else {}
-        await self._refresh_registry()
+        await self._refresh_timeline()
         if generation != self._assignment.generation:
             return  # the loop comes back with the newer one
         self._gathered.begin(starts)
@@ -138,19 +138,19 @@ class Writer:
         log.info("lake: reading %d partitions into %s", len(sources), self._lake)
         self._step("assigned")
 
-    async def _refresh_registry(self) -> None:
-        """Read the facility in force where a version was published since; two writers share its topic's partition."""
+    async def _refresh_timeline(self) -> None:
+        """Read the versions of the facility where one was published since; two writers share its topic's partition."""
         try:
             ends = await asyncio.wait_for(self._consumer.end_offsets([_FACILITY]), _ASK_SECS)
         except (KafkaError, TimeoutError):
             return  # the broker is away; what was gathered is written with what is known
-        if ends[_FACILITY] == self._registry_end:
+        if ends[_FACILITY] == self._timeline_end:
             return
         try:
-            self._registry = await read_registry(self._bootstrap)
+            self._timeline = await read_timeline(self._bootstrap, self._settings.clock)
         except ConfigurationError as error:
             log.warning("lake: paths keep their text until a facility is published: %s", error)
-        self._registry_end = ends[_FACILITY]
+        self._timeline_end = ends[_FACILITY]
 
     async def _gather(self) -> None:
         """Fetch once and keep what came, if the assignment still is the one that was taken over."""
@@ -176,9 +176,9 @@ class Writer:
         pending = self._gathered.take()
         if not pending:
             return
-        await self._refresh_registry()
+        await self._refresh_timeline()
         started = monotonic()
-        flushed = await asyncio.to_thread(self._tables.flush, pending, self._registry)
+        flushed = await asyncio.to_thread(self._tables.flush, pending, self._timeline)
         self._failures = 0
         self.durable.write(pending, self._tables.rows)
         log.info("lake: %d rows in %d files, %d bytes, %.2f s", *flushed, monotonic() - started)
