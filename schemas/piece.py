@@ -1,8 +1,7 @@
 """The piece: what one partition says of each GPU in one stretch of ten seconds; minutes are made of pieces.
 
 A worker that restarts reads some ten seconds again and no minute, so it cannot make one. A piece lies within
-what is read again, and is the same whenever it is made. It begins at a whole ten seconds of the epoch, or
-where another facility took effect, and ends before the next such second.
+what is read again, and is the same whenever it is made. It begins at a whole ten seconds of the epoch.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PIECE = Record(
         Column("energy_first_second", pa.int8(), "which second of the piece that was", "s"),
         Column("energy_last_second", pa.int8(), "which second of the piece that was", "s"),
         Column("energy_fell", pa.bool_(), "the counter went down between two of the seconds", null=None),
-        Column("age_microseconds", pa.int32(), "age at the piece's end of the last reading", "µs", null=None),
+        Column("last_microseconds", pa.int32(), "time of the last reading, after the start", "µs", null=None),
         _READINGS,
         _DIGEST,
     ),

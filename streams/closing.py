@@ -19,6 +19,8 @@ Time = TypeVar("Time", int, Int64s)
 SECOND = 1_000_000
 GRACE_MICROSECONDS = 250_000
 LATENESS_SECS = 10
+STRETCH_SECS = 5
+"""How far the watermark may pass on before what came late is told."""
 NO_TIME = -(1 << 62)
 """The watermark of a stream that has read nothing."""
 

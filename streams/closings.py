@@ -18,14 +18,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope
+from streams.closing import LATENESS_SECS, STRETCH_SECS
 from streams.late_spans import LateSpans
 from streams.minutes import MINUTE
 from streams.sums import SECOND
 
 Stream = tuple[str, int]
 NOTHING = -(1 << 60)
-HORIZON = 15 * SECOND
-"""How long after its closing a second is kept for revisions; readings are late for good after 10 s."""
+HORIZON = (LATENESS_SECS + STRETCH_SECS) * SECOND
+"""How long after its closing a second is kept for revisions; readings are late for good after LATENESS_SECS."""
+PIECES = ("piece", "histogram")
+"""Kinds of messages that close no second; streams/devices.py keeps them."""
 
 ROWS = PARTIAL.polars | {"stream": pl.Int64}
 _KEY = ["second", "stream", "subject_kind", "subject"]
@@ -103,6 +106,7 @@ class Closings:
         self._entries: deque[_Entry] = deque()
         self._next_offset = next_offset
         self._floor = self.evaluated = self._reached = evaluated
+        self._passed = NOTHING
         self.too_late = 0
         self.late, self.conflicts = LateSpans(), LateSpans()
         self.newest: tuple[Stream, int] | None = None
@@ -123,10 +127,16 @@ class Closings:
             return
         self.newest = (stream, envelope.to_offset)
         bound = self._bounds[stream]
+        if envelope.kind in PIECES:
+            # A minute needs the counters of the one before.
+            self._entries.append(_Entry(offset, stream, bound, envelope.first_second // MINUTE * MINUTE + MINUTE))
+            self._next_offset = offset + 1
+            return
         numbered = rows.with_columns(stream=pl.lit(self._number[stream], pl.Int64))
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
-        self._reached = max(self._reached, self._end())
+        self._passed = max(self._passed, self._end())
+        self._reached = max(self._reached, self._passed)
         self._entries.append(_Entry(offset, stream, bound, newest))
         self._next_offset = offset + 1
 
@@ -134,6 +144,19 @@ class Closings:
     def open_seconds(self) -> int:
         """Return how many seconds are held that some stream said something of and that are not closed for all."""
         return sum(second >= self.evaluated for second in self._first)
+
+    @property
+    def reached(self) -> int:
+        """Return the end of the seconds that all streams had closed at this place of the log."""
+        return self._reached
+
+    @property
+    def open_from(self) -> int:
+        """Return the start of the oldest minute that a message at this place of the log may still change.
+
+        After a restart that is, too, as it was there, though nothing is told of what lies before `kept_from`.
+        """
+        return NOTHING if self._passed == NOTHING else (self._passed - HORIZON) // MINUTE * MINUTE
 
     @property
     def is_behind(self) -> bool:
@@ -194,7 +217,8 @@ class Closings:
         for second, said in _by_second(rows):
             frame = said
             if second < kept_from:
-                if envelope.kind == "revision" or second >= bound.closed:
+                # After a restart what lies beside the pieces of an older minute is read again: that was in time.
+                if second < self.open_from and (envelope.kind == "revision" or second >= bound.closed):
                     self.too_late += len(frame)
                     self.late.note(*_spans(frame["second"]))
                 continue

@@ -76,7 +76,7 @@ class Evaluator:
         """Close what can be closed; return what both kinds of rules tell, and windows (streams.sum_rules)."""
         told = self.readings.pass_idle()
         closed = self.sums.close()
-        return Output(told + closed.alerts, closed.windows)
+        return closed._replace(alerts=told + closed.alerts)
 
     def ramps(self, second: int) -> dict[int, Ramp]:
         """Return, by 1, 5 and 30 s, how the power of each subject changed up to a closed second (streams.ramps)."""

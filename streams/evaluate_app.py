@@ -37,7 +37,7 @@ from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended
 from streams.watches import Watches
-from streams.windows_message import message_of
+from streams.windows_message import HISTOGRAMS_TOPIC, message_of, message_of_minute
 
 GPU_TOPIC = "telemetry.gpu.v1"
 JOBS_TOPIC = "telemetry.jobs.v1"
@@ -193,6 +193,9 @@ class EvaluateStage:
             await self._producer.send(ALERTS_TOPIC, encode_alert(alert), alert.key, ALERT_HEADERS)
         for windows in output.windows if self._is_first else ():
             await self._producer.send(WINDOWS_TOPIC, *message_of(windows))
+        for minute in output.minutes if self._is_first else ():
+            topic = WINDOWS_TOPIC if minute.table == "windows" else HISTOGRAMS_TOPIC
+            await self._producer.send(topic, *message_of_minute(minute))
 
     async def _write_snapshot(self) -> Mapping[Partition, Place]:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""

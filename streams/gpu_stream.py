@@ -1,4 +1,4 @@
-"""GPU readings of one partition: a ring of cells, seconds of racks."""
+"""GPU readings of one partition: a ring of cells, seconds of racks, pieces of the minutes of GPUs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.partial import Partial
+from schemas.partial import Kind, Partial
+from schemas.piece import PIECE_SECONDS
 from schemas.subject import SubjectKind
 from streams.cells import TEMPERATURE_BIAS
-from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Passage, closed_end, final_end
+from streams.closing import LATENESS_SECS, NO_TIME, SECOND, STRETCH_SECS, Passage, closed_end, final_end
+from streams.gpu_pieces import Piece, piece_start, pieces_of, touched
 from streams.gpu_rows import GpuRows
 from streams.in_force import InForce
 from streams.partial_rows import Nullable, partial_rows
 from streams.rack_seconds import RackSeconds
 from streams.rings import Rings
-from streams.stream import Stream
+from streams.stream import ROWS_A_PARTIAL, Stream
 
 Int64s = NDArray[np.int64]
 
 RING_SECONDS = 32
 INTEGRAL = 3
+BINS_A_PARTIAL = 30_000
+"""About 900 kB of Arrow."""
 
 
 class GpuStream(Stream[GpuRows]):
@@ -33,6 +37,11 @@ class GpuStream(Stream[GpuRows]):
         super().__init__(topic, partition, floor=floor, now=now)
         self._rings = Rings(in_force, RING_SECONDS)
 
+    @property
+    def grain_secs(self) -> int:
+        """Return PIECE_SECONDS: a piece that may still be revised must be read again whole."""
+        return PIECE_SECONDS
+
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
         return rack_rows(self._rings.close(first, end))
 
@@ -40,7 +49,7 @@ class GpuStream(Stream[GpuRows]):
         assert self.floor is not None
         partials: list[Partial] = []
         readings = self._admissible(rows, passing, self.floor)
-        for first, end, fits in stretches(passing, self.watermark, self.floor, RING_SECONDS):
+        for first, end, fits in stretches(passing, self.watermark, self.floor):
             part = readings.of_messages(first, end)
             to_offset = int(passing.messages.offset[end - 1]) + 1
             take = self._take_stretch if fits else self._take_long_message
@@ -68,7 +77,7 @@ class GpuStream(Stream[GpuRows]):
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
         partials += self._apply_late(part.where(part.late).rows, to_offset)
-        self._rings.forget(final_end(watermark))
+        self._rings.forget(piece_start(final_end(watermark)))
         return partials
 
     def _take_long_message(self, part: _Readings, watermark: int, to_offset: int) -> list[Partial]:
@@ -79,16 +88,51 @@ class GpuStream(Stream[GpuRows]):
         while len(part.late):
             block = int(part.rows.second.min())
             partials += self._close(min(block, end), to_offset)
-            self._rings.write(part.where(part.rows.second < block + RING_SECONDS).rows)
-            partials += self._close(min(block + RING_SECONDS, end), to_offset)
-            part = part.where(part.rows.second >= block + RING_SECONDS)
+            limit = piece_start(block) + RING_SECONDS // PIECE_SECONDS * PIECE_SECONDS
+            self._rings.write(part.where(part.rows.second < limit).rows)
+            partials += self._close(min(limit, end), to_offset)
+            part = part.where(part.rows.second >= limit)
         return partials + self._close(end, to_offset)
 
     def _apply_late(self, late: GpuRows, to_offset: int) -> list[Partial]:
         if not len(late.second):
             return []
         self._rings.write(late)
-        return self._revise(rack_rows(self._rings.touched(late.second, late.slot)), to_offset)
+        revised = self._revise(rack_rows(self._rings.touched(late.second, late.slot)), to_offset)
+        return revised + self._touched_pieces(late, to_offset)
+
+    def _before(self, first: int, end: int, to_offset: int) -> list[Partial]:
+        """Return the pieces that end in `(first, end]`."""
+        low, high = piece_start(first), piece_start(end)
+        if self.floor is None or low == high:
+            return []
+        low = max(low, self.floor)
+        slots, view = self._rings.view(low, high)
+        return [partial for each in pieces_of(view, slots) for partial in self._of_piece(each, to_offset)]
+
+    def _touched_pieces(self, late: GpuRows, to_offset: int) -> list[Partial]:
+        """Return of each piece that was told what late readings changed."""
+        assert self.floor is not None and self.closed is not None
+        partials = []
+        for start in np.unique(late.second // PIECE_SECONDS * PIECE_SECONDS).tolist():
+            low, high = max(start, self.floor), start + PIECE_SECONDS
+            if high <= self.closed:
+                slots, view = self._rings.view(low, high)
+                theirs = self._rings.subjects(late.where((late.second >= low) & (late.second < high)))
+                partials += self._of_piece(touched(view, slots, start, theirs), to_offset)
+        return partials
+
+    def _of_piece(self, piece: Piece, to_offset: int) -> list[Partial]:
+        """Return the messages of a piece, none too large; the histogram of a rack is never cut."""
+        told: list[tuple[Kind, pl.DataFrame, int]] = [
+            ("piece", piece.gpus, ROWS_A_PARTIAL),
+            ("histogram", piece.histogram, BINS_A_PARTIAL),
+        ]
+        return [
+            Partial(self._envelope(kind, piece.start, piece.end, to_offset), part)
+            for kind, rows, most in told
+            for part in whole_subjects(rows, most)
+        ]
 
 
 class _Readings(NamedTuple):
@@ -110,11 +154,22 @@ class _Readings(NamedTuple):
         return _Readings(self.message[low:high], self.late[low:high], self.rows.part(low, high))
 
 
-def stretches(passing: Passage, watermark: int, floor: int, seconds: int) -> Iterator[tuple[int, int, bool]]:
-    """Split a drain into stretches of messages `[first, end)` whose seconds the ring can hold at once.
+def whole_subjects(rows: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
+    """Yield rows, ordered by subject, by whole subjects: at most `most` where one subject has no more."""
+    ends = np.append(np.flatnonzero(np.diff(rows["subject"].to_numpy())) + 1, len(rows))
+    first = 0
+    while first < len(rows):
+        end = int(ends[max(np.searchsorted(ends, first + most, side="right") - 1, np.searchsorted(ends, first + 1))])
+        yield rows[first:end]
+        first = end
 
-    A stretch needs room from what may still be revised at its start to the newest that it brings. A message
-    for which that alone is too much is a stretch of its own, and the third of its tuple is False.
+
+def stretches(passing: Passage, watermark: int, floor: int) -> Iterator[tuple[int, int, bool]]:
+    """Split a drain into stretches of messages `[first, end)` that pass over at most STRETCH_SECS.
+
+    Late rows are told after all closings of their stretch: in a longer one, after closings of seconds so much later
+    that the evaluator would have let go of theirs. The ring has room from the piece that may still be revised to
+    the end of a stretch. A message that passes over more is a stretch of its own, the third of its tuple False.
     """
     first, newest = 0, np.maximum.accumulate(passing.messages.newest) // SECOND
     while first < len(passing):
@@ -123,7 +178,7 @@ def stretches(passing: Passage, watermark: int, floor: int, seconds: int) -> Ite
             horizon = max(floor, min(int(passing.messages.oldest[first]) // SECOND, int(newest[first]) - LATENESS_SECS))
         else:
             horizon = final_end(before)
-        end = int(np.searchsorted(newest, horizon + seconds))
+        end = int(np.searchsorted(newest, horizon + LATENESS_SECS + STRETCH_SECS))
         yield first, max(end, first + 1), end > first
         first = max(end, first + 1)
 

@@ -47,10 +47,15 @@ def minutes_of(seconds: Block) -> Block:
 
 def windows_of(members: Members, block: Block, *, every_seconds: int) -> pl.DataFrame:
     """Return WINDOW rows of a block for every subject, ordered by (window_start, subject); generation 0, live."""
+    return rows_of(members.subjects, block, every_seconds=every_seconds)
+
+
+def rows_of(whose: pl.DataFrame, block: Block, *, every_seconds: int) -> pl.DataFrame:
+    """Return WINDOW rows of a block whose subjects are the rows of a frame (subject_kind, subject, basis, facility)."""
     windows, subjects = block.power.shape
-    of_subject = {name: np.tile(members.subjects[name].to_numpy(), windows) for name in ("subject_kind", "subject")}
+    of_subject = {name: np.tile(whose[name].to_numpy(), windows) for name in ("subject_kind", "subject")}
     power = _column(block.power, 1e-3)
-    basis = np.tile(members.basis, windows)
+    basis = np.tile(whose["basis"].to_numpy(), windows)
     count = block.utilization_count.ravel()
     utilization = np.where(count > 0, block.utilization_sum.ravel() / np.maximum(count, 1) / 1e4, np.nan)
     columns = {
@@ -71,7 +76,7 @@ def windows_of(members: Members, block: Block, *, every_seconds: int) -> pl.Data
         "reporting": block.reporting.ravel(),
         "oldest_age_seconds": _column(block.oldest_age, 1e-6),
         "version_admission": pl.repeat(ADMISSION_VERSION, windows * subjects, dtype=pl.Int16, eager=True),
-        "version_facility": np.tile(members.subjects["facility"].to_numpy(), windows),
+        "version_facility": np.tile(whose["facility"].to_numpy(), windows),
         "version_generation": pl.repeat(0, windows * subjects, dtype=pl.Int32, eager=True),
         "version_readings": block.readings.ravel(),
         "version_digest": block.digest.ravel(),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from schemas.subject import gpu_subject
 from streams.cells import Int64s
 from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
@@ -67,6 +68,14 @@ class Rings:
             if is_theirs.any():
                 found.append(part.ring.touched(second[is_theirs], slot[is_theirs]))
         return _joined(found)
+
+    def subjects(self, rows: GpuRows) -> Int64s:
+        """Return the subjects (kind GPU) of readings, each once."""
+        found = []
+        for part in self.parts(int(rows.second.min()), int(rows.second.max()) + 1):
+            slot = rows.slot[(rows.second >= part.first) & (rows.second < part.end)]
+            found.append(gpu_subject(part.slots.node[slot].astype(np.int64), part.slots.gpu[slot]))
+        return np.unique(np.concatenate(found))
 
     def view(self, first: int, end: int) -> tuple[GpuSlots, RingView]:
         """Return the seconds of `[first, end)` as they stand, and the slots by whose numbers they are ordered.

@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from schemas.partial import OPEN_END, PARTIAL, Envelope, Partial
+from schemas.partial import OPEN_END, PARTIAL, Envelope, Kind, Partial
 from streams.closing import NO_TIME, SECOND, Messages, Passage, Revisable, final_end
 from streams.late_spans import LateSpans
 
 Int64s = NDArray[np.int64]
-Kind = Literal["closing", "revision", "idle"]
 
 IDLE_AFTER_MICROSECONDS = 2_000_000
 TELL_AGAIN_MICROSECONDS = 30_000_000
@@ -61,6 +60,15 @@ class Stream(ABC, Generic[R]):
         return 0
 
     @property
+    def grain_secs(self) -> int:
+        """Return which whole seconds are read again together: those of a piece, where pieces are told."""
+        return 1
+
+    def _before(self, first: int, end: int, to_offset: int) -> list[Partial]:
+        """Return what must be told before the seconds `[first, end)` close."""
+        return []
+
+    @property
     def open_seconds(self) -> int:
         """Return how many seconds began and did not close yet; a log that goes on no longer leaves its last ones."""
         return 0 if self.closed is None else max(0, self.watermark // SECOND + 1 - self.closed)
@@ -98,7 +106,8 @@ class Stream(ABC, Generic[R]):
         first = min(end, max(known, default=end))
         rows = self._seconds(first, end) if self.closed is not None else PARTIAL.empty()
         self._told, self._told_at = end, now
-        return self._split("idle", first, end, rows, self.next_offset or 0)
+        to_offset = self.next_offset or 0
+        return self._before(first, end, to_offset) + self._split("idle", first, end, rows, to_offset)
 
     def place(self) -> tuple[int, str] | None:
         """Return the offset from which this stream can be read again, and the note with its floor."""
@@ -106,7 +115,7 @@ class Stream(ABC, Generic[R]):
             return None
         if self.watermark == NO_TIME or self.floor is None:
             return self.next_offset, "" if self.floor is None else str(self.floor)
-        final = max(self.floor, final_end(self.watermark))
+        final = max(self.floor, final_end(self.watermark) // self.grain_secs * self.grain_secs)
         return self._revisable.first(final - self.hold_secs, self.next_offset), str(final)
 
     def _close(self, end: int, to_offset: int) -> list[Partial]:
@@ -114,7 +123,8 @@ class Stream(ABC, Generic[R]):
         assert self.closed is not None
         if end <= self.closed:
             return []
-        partials = self._split("closing", self.closed, end, self._seconds(self.closed, end), to_offset)
+        partials = self._before(self.closed, end, to_offset)
+        partials += self._split("closing", self.closed, end, self._seconds(self.closed, end), to_offset)
         self.closed, self._from_offset = end, to_offset
         return partials
 

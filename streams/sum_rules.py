@@ -7,7 +7,7 @@ changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -17,10 +17,12 @@ import polars as pl
 from schemas.alert import Alert
 from schemas.partial import Envelope
 from schemas.recomputation import Asked, Reason
+from schemas.subject import SubjectKind
 from streams.alert_state import Transitions, advance, at_rest, hush
 from streams.carry import carried_machines, realigned
 from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
+from streams.devices import DeviceMinutes, SiteMinute, Telling
 from streams.late_spans import LateSpans
 from streams.members import Members
 from streams.minutes import MINUTE, minutes_of, windows_of
@@ -60,6 +62,8 @@ class Output(NamedTuple):
 
     alerts: list[Alert]
     windows: list[SiteWindows]
+    minutes: Sequence[SiteMinute] = ()
+    """Of GPUs and nodes, and histograms."""
 
 
 class SumRules:
@@ -75,6 +79,7 @@ class SumRules:
         self.watch = watches.at(told_through - SECOND)
         self.machines = at_rest(len(self.watch.table))
         self.closings = Closings(streams)
+        self.devices = DeviceMinutes()
         self.told_through = told_through
         self._watches = watches
         self._jobs = jobs
@@ -87,12 +92,13 @@ class SumRules:
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
+        self.devices.take(envelope, rows, self.closings.open_from, self.closings.reached)
         self.closings.take(offset, envelope, rows)
 
     @property
     def is_behind(self) -> bool:
         """Tell whether `close` has more to close."""
-        return self.closings.is_behind
+        return self.closings.is_behind or self.devices.is_behind
 
     def close(self) -> Output:
         """Close what can be closed; return what is told, and the windows of what closed or was revised.
@@ -105,8 +111,9 @@ class SumRules:
         if (closed := self.closings.close(at_most)) is not None:
             alerts, windows = self._closed(closed)
         windows += self._revised(self.closings.revised())
+        minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_A_MESSAGE)
         self._forget()
-        return Output(alerts, windows)
+        return Output(alerts, windows, minutes)
 
     def lose(self, offset: int) -> None:
         """Go on at `offset` of the log of partials; what it said before is lost."""
@@ -233,7 +240,10 @@ class SumRules:
         for start, stop, watch in self._watches.between(last_seconds[chosen[0]], last_seconds[chosen[-1]] + SECOND):
             blocks = [self._kept[second].of(watch) for second in chosen if start <= last_seconds[second] < stop]
             if blocks:
-                windows += self._windows(watch, minutes_of(Block.stacked(blocks)), kind, 60, missing)
+                minutes = minutes_of(of_seconds := Block.stacked(blocks))
+                why = Telling(NOTHING, kind, missing)
+                self.devices.close(watch.registry, watch.members, of_seconds, minutes, why)
+                windows += _without_nodes(self._windows(watch, minutes, kind, 60, missing))
         return windows
 
     def _windows(
@@ -265,6 +275,7 @@ class SumRules:
     def _forget(self) -> None:
         for second in [second for second in self._kept if second < self.closings.kept_from]:
             del self._kept[second]
+        self.devices.forget(self.closings.kept_from)
 
 
 class _Kept(NamedTuple):
@@ -276,6 +287,11 @@ class _Kept(NamedTuple):
     def of(self, watch: Watch) -> Block:
         """Return the second as one of the subjects of another watch."""
         return self.block if watch is self.watch else realigned(self.block, self.watch.members, watch.members)
+
+
+def _without_nodes(windows: list[SiteWindows]) -> list[SiteWindows]:
+    """Leave out the minutes of metered nodes: streams.devices tells them with what their GPUs say."""
+    return [each._replace(rows=each.rows.filter(pl.col("subject_kind") != SubjectKind.NODE)) for each in windows]
 
 
 def _sites(watch: Watch) -> dict[int, str]:

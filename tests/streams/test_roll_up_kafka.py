@@ -65,7 +65,9 @@ async def send(bootstrap: str, messages: list[tuple[str, bytes, pl.DataFrame]]) 
 
 
 def told(bootstrap: str) -> list[Partial]:
-    return [decode(message) for message in asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))]
+    """Return the partials of seconds."""
+    partials = [decode(message) for message in asyncio.run(read_to_end(bootstrap, "windows.rack.v1"))]
+    return [partial for partial in partials if partial.envelope.kind not in {"piece", "histogram"}]
 
 
 def wait_until(condition, within_secs: float = 30.0) -> None:
