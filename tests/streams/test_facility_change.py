@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
 from schemas.timeline import FOREVER, Published, Timeline
 from streams.in_force import InForce
@@ -125,7 +126,7 @@ def test_a_gpu_that_is_added_to_a_node_is_expected_and_summed_from_its_second_on
     workers = Workers.begin(published, steady(timeline, LENGTH))
     workers.to_the_end()
     rack = timeline.newest.ids(SubjectKind.RACK)["ruh/h1/r01/k01"]
-    told = pl.concat([each.rows for each in workers.partials])
+    told = pl.concat([each.rows for each in workers.partials if each.envelope.record is PARTIAL])
     ours = told.filter((pl.col("subject_kind") == SubjectKind.RACK) & (pl.col("subject") == rack))
     seconds = (ours["second"].cast(pl.Int64) - START) // SECOND
     said = dict(zip(seconds, ours.select("expected", "power_milliwatts").rows(), strict=True))
