@@ -18,6 +18,7 @@ from schemas.admission import Clock
 from schemas.column import Record
 from schemas.gpu import GPU
 from schemas.meter import METER
+from schemas.place import PLACE_KINDS, unregistered_id
 from schemas.site_frames import SiteFrames
 from schemas.time import moment
 from schemas.timeline import Published, Timeline, admit_in_force
@@ -100,9 +101,19 @@ def _off_disk(gpu: pl.DataFrame) -> pl.DataFrame:
 
 
 def _admitted(record: Record, rows: pl.DataFrame, timeline: Timeline, clock: Clock) -> pl.DataFrame:
-    registered = rows.filter(pl.col("unregistered_path").is_null())
-    columns = registered.select(*record.polars, *_PLACE, pl.lit(None, pl.String).alias("_name")).cast(record.polars)  # type: ignore[arg-type]
+    known = _registered_since(rows.rename({"unregistered_path": "_name"}), timeline)
+    columns = known.select(*record.polars, *_PLACE, "_name").cast(record.polars)  # type: ignore[arg-type]
     return admit_in_force(record, columns, timeline, clock=clock).rows
+
+
+def _registered_since(rows: pl.DataFrame, timeline: Timeline) -> pl.DataFrame:
+    """Give the ids of any version to what was not registered when it came; the id in the lake tells the path."""
+    for name, kind in PLACE_KINDS.items():
+        if name in rows.columns and (rows[name] < 0).any():
+            paths = {path: each for epoch in timeline.epochs for path, each in epoch.registry.ids(kind).items()}
+            known = {unregistered_id(path): each for path, each in paths.items()}
+            rows = rows.with_columns(pl.col(name).replace(known))
+    return rows
 
 
 def _plain(microseconds: int) -> datetime:

@@ -62,6 +62,12 @@ class Recomputing:
         async for message in follow(self.bootstrap, TOPIC, "earliest"):
             self.requests.take(message)
 
+    async def keep_answering(self) -> None:
+        """Answer what can be answered, again and again; ends only by being cancelled."""
+        while True:
+            await self.answer()
+            await asyncio.sleep(LOOK_EVERY_SECS)
+
     async def answer(self) -> int:
         """Answer the oldest requests that can be answered, in their order; return how many these were."""
         due: dict[int, Asked] = {}
@@ -140,6 +146,12 @@ def holds(lake: Path, ends: Mapping[Source, int]) -> bool:
     return all(positions.get(source, 0) >= end for source, end in ends.items())
 
 
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 async def send(producer: Producer, lake: Path, span: Span, clock: Clock, site: str | None) -> tuple[int, int]:
     """Recompute a stretch and send its windows; return their generation and how many there are."""
     generation = sent = 0
@@ -171,11 +183,9 @@ async def _run(bootstrap: str, lake: Path, clock: Clock) -> None:
         recomputing = Recomputing(bootstrap, lake, clock, producer)
         for message in await read_to_end(bootstrap, TOPIC):
             recomputing.requests.take(message)
-        hearing = asyncio.create_task(recomputing.hear())
-        while not stopping.is_set() and not hearing.done():
-            await recomputing.answer()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), LOOK_EVERY_SECS)
-        hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hearing
+        # What was begun needs no end: it is still asked for.
+        tasks = [asyncio.create_task(each) for each in (recomputing.hear(), recomputing.keep_answering())]
+        ended = asyncio.create_task(stopping.wait())
+        await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            await _cancelled(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,12 +13,23 @@ from polars.testing import assert_frame_equal
 from history.coverage import IncompleteError, newest_event, read_positions, require_complete
 from history.from_lake import recomputed
 from history.recompute import MINUTE, Span
-from schemas.registry import Registry
+from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from sinks.lake.positions import Source
 from streams.roll_up import METER_TOPIC
 from streams.sum_rules import SiteWindows
-from tests.history.small_lake import SECOND, START, Log, live, seconds_of_load, standing, two_racks, written
+from tests.history.small_lake import (
+    SECOND,
+    START,
+    Log,
+    live,
+    publish_late,
+    seconds_of_load,
+    standing,
+    two_racks,
+    written,
+)
+from tests.schemas.small_facility import facility, site
 
 GENERATION = pl.lit(0, pl.Int32).alias("version_generation")
 
@@ -123,3 +135,22 @@ def test_a_span_is_cut_at_minutes() -> None:
     assert span.minutes == Span(START, START + 3 * MINUTE)
     cut = [((part.first - START) // SECOND, (part.end - START) // SECOND) for part in span.by_minute()]
     assert cut == [(50, 60), (60, 120), (120, 130)]
+
+
+def test_a_version_that_was_published_late_is_in_force_from_the_second_that_it_names(tmp_path: Path) -> None:
+    """And what reported before anybody registered it is heard then, in whatever form it was sent."""
+    before = two_racks()
+    three = facility(site({"r01": {"type": "box", "first": 1, "last": 3}}))
+    after = assign(three, before, effective_from=datetime(2026, 3, 1, 12, 0, 10))
+    log = Log(before)
+    seconds_of_load(log, 0, 30)
+    for second in range(30):
+        log.json_meter(second + 0.5, "ruh/h1/r01/k03/a", 7_000.0)
+    lake = written(tmp_path, before, log.messages)
+    publish_late(lake, after, 1, START + 25 * SECOND)
+    again = all_of(lake, 5, 15)
+    rack = after.id_of(SubjectKind.RACK, "ruh/h1/r01/k03")
+    rows = standing(again).filter(subject_kind=int(SubjectKind.RACK), subject=rack, every_seconds=1)
+    seconds = (rows["window_start"].to_physical() - START) // SECOND
+    assert dict(zip(seconds, rows["power_watts"], strict=True)) == dict.fromkeys(range(10, 15), 7_000.0)
+    assert set(rows["version_facility"]) == {2}
