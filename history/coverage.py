@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from history.recompute import Span
+from history.recompute import Span, needed
 from schemas.admission import Clock
 from schemas.errors import WattlineError
 from schemas.time import moment
@@ -65,7 +65,7 @@ def require_complete(lake: Path, span: Span, clock: Clock) -> None:
     By the wall clock a reading is appended after it was measured, so what was appended from the hold before the
     minutes on must be there; by event time everything from the start of the log.
     """
-    first, end = span.minutes
+    first, end = needed(span)
     window = (_plain(first - MAX_HOLD_MICROSECONDS - SKEW_MICROSECONDS), _plain(end + ON_TIME_MICROSECONDS))
     for name, topic in SOURCES.items():
         delta = open_table(lake, BY_NAME[name])

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from history.coverage import require_complete
 from history.raw_rows import newest_generation, read_raw, read_timeline
-from history.recompute import Span, recompute
+from history.recompute import Recomputed, Span, needed, recompute
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError
-from streams.sum_rules import SiteWindows
 from streams.watches import Watches
 
 
-def recomputed(lake: Path, span: Span, clock: Clock, site: str | None = None) -> Iterator[list[SiteWindows]]:
+def recomputed(lake: Path, span: Span, clock: Clock, site: str | None = None) -> Iterator[Recomputed]:
     """Yield, minute by minute, the windows of `span` and of its minutes, of one site or of all.
 
     Their generation is one more than any that the lake has there. Raises IncompleteError before the first
@@ -26,5 +25,5 @@ def recomputed(lake: Path, span: Span, clock: Clock, site: str | None = None) ->
     require_complete(lake, span, clock)
     generation, watches = newest_generation(lake, span) + 1, Watches((), timeline)
     for part in span.by_minute():
-        told = recompute(read_raw(lake, part, timeline, clock), part, timeline, watches, generation)
-        yield [windows for windows in told if site is None or windows.site == site]
+        raw = read_raw(lake, needed(part), timeline, clock)
+        yield recompute(raw, part, timeline, watches, generation).of(site)

@@ -40,11 +40,11 @@ _SCALES = {
 
 
 def read_raw(lake: Path, span: Span, timeline: Timeline, clock: Clock) -> Raw:
-    """Return the rows of the whole minutes that hold `span`, admitted by the facility in force in their seconds.
+    """Return the rows of `span` and of the hold before it, admitted by the facility in force in their seconds.
 
     An admission that is stricter than the one that let a row into the lake refuses it here.
     """
-    first, end = span.minutes
+    first, end = span
     gpu = _read(lake, BY_NAME["gpu"], first, end)
     power = _read(lake, BY_NAME["power"], first - MAX_HOLD_MICROSECONDS, end)
     return Raw(_admitted(GPU, _off_disk(gpu), timeline, clock), _admitted(METER, power, timeline, clock))

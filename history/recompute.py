@@ -15,10 +15,11 @@ from schemas import canary
 from schemas.partial import Partial
 from schemas.timeline import Timeline
 from schemas.window import WINDOW
+from streams.devices import SiteMinute
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.running_jobs import RunningJobs
-from streams.sum_rules import SiteWindows, SumRules
+from streams.sum_rules import Output, SiteWindows, SumRules
 from streams.watches import Watches
 
 SECOND = 1_000_000
@@ -45,24 +46,44 @@ class Span(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """Hold the admitted rows (schemas.admission) of whole minutes, and of meters those of the hold before them."""
+    """Hold the admitted rows (schemas.admission) of a stretch, and of meters those of the hold before it."""
 
     gpu: pl.DataFrame
     power: pl.DataFrame
 
 
-def recompute(raw: Raw, span: Span, timeline: Timeline, watches: Watches, generation: int) -> list[SiteWindows]:
+class Recomputed(NamedTuple):
+    """Hold windows of subjects, and of GPUs and nodes with all histograms, as live makes them."""
+
+    windows: list[SiteWindows]
+    minutes: list[SiteMinute]
+
+    def of(self, site: str | None) -> Recomputed:
+        """Return those of one site, or all."""
+        return self if site is None else Recomputed(*([each for each in part if each.site == site] for part in self))
+
+
+def needed(span: Span) -> Span:
+    """Return the stretch whose rows `recompute` takes: its minutes and the one before, for counters."""
+    first, end = span.minutes
+    return Span(first - MINUTE, end)
+
+
+def recompute(raw: Raw, span: Span, timeline: Timeline, watches: Watches, generation: int) -> Recomputed:
     """Return the windows of the seconds of `span` and of the minutes that hold them, with a generation.
 
-    **Frames in** as Raw says, of `span.minutes`, in any order, duplicates allowed. **Out** WINDOW rows by site
+    **Frames in** as Raw says, of `needed(span)`, in any order, duplicates allowed. **Out** WINDOW rows by site
     of every second in which any source spoke; `watches` are those of no rules on `timeline`.
     """
-    told = []
-    for windows in _told(_partials(raw, span.minutes, timeline), span.minutes, watches):
-        rows = windows.rows if windows.every_seconds > 1 else windows.rows.filter(_starts_in(span))
-        if len(rows):
-            told.append(_revised(windows, rows, generation))
-    return told
+    windows: list[SiteWindows] = []
+    minutes: list[SiteMinute] = []
+    for output in _told(_partials(raw, needed(span), timeline), needed(span), watches):
+        for each in output.windows:
+            rows = each.rows.filter(_starts_in(span if each.every_seconds == 1 else span.minutes))
+            windows += [_revised(each, rows, generation)] if len(rows) else []
+        of_span = (each for each in output.minutes if each.minute >= span.minutes.first)
+        minutes += [each._replace(kind="revision", rows=_numbered(each.rows, generation)) for each in of_span]
+    return Recomputed(windows, minutes)
 
 
 def _partials(raw: Raw, minutes: Span, timeline: Timeline) -> Iterator[Partial]:
@@ -77,13 +98,13 @@ def _partials(raw: Raw, minutes: Span, timeline: Timeline) -> Iterator[Partial]:
     yield from roll_up.idle(STREAMS, minutes.end)
 
 
-def _told(partials: Iterator[Partial], minutes: Span, watches: Watches) -> Iterator[SiteWindows]:
+def _told(partials: Iterator[Partial], minutes: Span, watches: Watches) -> Iterator[Output]:
     sums = SumRules(watches, STREAMS, RunningJobs(), told_through=minutes.first)
     for offset, (envelope, rows) in enumerate(partials):
         sums.take(offset, envelope, rows)
-        yield from sums.close().windows
+        yield sums.close()
     while sums.is_behind:
-        yield from sums.close().windows
+        yield sums.close()
 
 
 def _starts_in(span: Span) -> pl.Expr:
@@ -91,7 +112,6 @@ def _starts_in(span: Span) -> pl.Expr:
 
 
 def _revised(windows: SiteWindows, rows: pl.DataFrame, generation: int) -> SiteWindows:
-    numbered = rows.with_columns(version_generation=pl.lit(generation, WINDOW.polars["version_generation"]))
     starts = rows["window_start"].to_physical()
     end = int(starts.max()) + windows.every_seconds * SECOND  # type: ignore[arg-type]
     return windows._replace(
@@ -99,5 +119,9 @@ def _revised(windows: SiteWindows, rows: pl.DataFrame, generation: int) -> SiteW
         first_second=int(starts.min()),  # type: ignore[arg-type]
         end_second=end,
         missing=(),
-        rows=numbered,
+        rows=_numbered(rows, generation),
     )
+
+
+def _numbered(rows: pl.DataFrame, generation: int) -> pl.DataFrame:
+    return rows.with_columns(version_generation=pl.lit(generation, WINDOW.polars["version_generation"]))

@@ -156,9 +156,13 @@ async def send(producer: Producer, lake: Path, span: Span, clock: Clock, site: s
     """Recompute a stretch and send its windows; return their generation and how many there are."""
     generation = sent = 0
     for minute in recomputed(lake, span, clock, site):
-        for windows in minute:
+        for windows in minute.windows:
             generation, sent = int(windows.rows["version_generation"][0]), sent + len(windows.rows)
             await producer.send(windows_message.TOPIC, *windows_message.message_of(windows))
+        for each in minute.minutes:
+            sent += len(each.rows) if each.table == "windows" else 0
+            topic = windows_message.TOPIC if each.table == "windows" else windows_message.HISTOGRAMS_TOPIC
+            await producer.send(topic, *windows_message.message_of_minute(each))
         await producer.flush()
     return generation, sent
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from history.recompute import Recomputed
 from schemas import arrow
 from schemas.admission import Clock
 from schemas.column import Record
@@ -22,7 +23,8 @@ from schemas.timeline import Timeline, admit_in_force
 from schemas.topics import BY_NAME
 from sinks.lake.flush import Tables
 from sinks.lake.positions import Source
-from streams.evaluate import Evaluator, SiteWindows
+from streams.devices import SiteMinute
+from streams.evaluate import Evaluator, Output, SiteWindows
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.watches import Watches
@@ -98,15 +100,13 @@ def seconds_of_load(log: Log, first: int, end: int, seed: int = 0, *, skip: Iter
             log.meter(second + 0.3, meter, round(float(draw.uniform(3_000, 9_000)), 3), partition=meter % 4)
 
 
-def live(
-    registry: Registry, messages: Sequence[Message], *, drain: int = 40, clock: Clock = "wall"
-) -> list[SiteWindows]:
+def live(registry: Registry, messages: Sequence[Message], *, drain: int = 40, clock: Clock = "wall") -> Recomputed:
     """Return the windows that the live stages tell of messages, the log's end closed by idle notes."""
     timeline = Timeline.always(registry)
     roll_up, evaluator = RollUp(InForce.of(timeline)), Evaluator(Watches((), timeline), ALL)
     for partition in ALL:
         roll_up.assign(partition, "", 0)
-    windows, offset = [], 0
+    told, offset = Recomputed([], []), 0
     for begin in [*range(0, len(messages), drain), None]:
         partials = [] if begin is not None else roll_up.idle(ALL, START + 3_600 * SECOND)
         for topic, record in ((GPU_TOPIC, GPU), (METER_TOPIC, METER)):
@@ -119,17 +119,23 @@ def live(
         for envelope, rows in partials:
             evaluator.take(offset, envelope, rows)
             offset += 1
-            windows += evaluator.close().windows
+            _add(told, evaluator.close())
     while evaluator.is_behind:
-        windows += evaluator.close().windows
-    return windows
+        _add(told, evaluator.close())
+    return told
 
 
-def standing(windows: Iterable[SiteWindows]) -> pl.DataFrame:
-    """Return of each window the greatest version."""
-    key = ["every_seconds", "window_start", "subject_kind", "subject"]
-    version = ["version_admission", "version_facility", "version_generation", "version_readings", "version_digest"]
+def _add(told: Recomputed, output: Output) -> None:
+    told.windows.extend(output.windows)
+    told.minutes.extend(output.minutes)
+
+
+def standing(windows: Iterable[SiteWindows | SiteMinute]) -> pl.DataFrame:
+    """Return of each window, or bin of one, the greatest version."""
     rows = pl.concat(each.rows for each in windows)
+    bins = [name for name in ("metric", "bin") if name in rows.columns]
+    key = ["every_seconds", "window_start", "subject_kind", "subject", *bins]
+    version = ["version_admission", "version_facility", "version_generation", "version_readings", "version_digest"]
     return rows.sort(*key, *version).unique(key, keep="last", maintain_order=True)
 
 

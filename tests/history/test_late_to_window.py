@@ -76,7 +76,7 @@ def answered(lake: Path, asked: Sequence[Asked]) -> list[SiteWindows]:
         windows
         for site, span in merged(requests.open.values())
         for minute in recomputed(lake, span, "wall", site)
-        for windows in minute
+        for windows in minute.windows
     ]
 
 

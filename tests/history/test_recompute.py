@@ -16,6 +16,7 @@ from history.recompute import MINUTE, Span
 from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from sinks.lake.positions import Source
+from streams.devices import SiteMinute
 from streams.roll_up import METER_TOPIC
 from streams.sum_rules import SiteWindows
 from tests.history.small_lake import (
@@ -41,7 +42,12 @@ def registry() -> Registry:
 
 def all_of(lake: Path, first: int, end: int) -> list[SiteWindows]:
     span = Span(START + first * SECOND, START + end * SECOND)
-    return [windows for minute in recomputed(lake, span, "wall") for windows in minute]
+    return [windows for minute in recomputed(lake, span, "wall") for windows in minute.windows]
+
+
+def minutes_of(lake: Path, first: int, end: int) -> list[SiteMinute]:
+    span = Span(START + first * SECOND, START + end * SECOND)
+    return [each for minute in recomputed(lake, span, "wall") for each in minute.minutes]
 
 
 def power(windows: list[SiteWindows], second: int, kind: SubjectKind, every: int = 1) -> float:
@@ -54,12 +60,16 @@ def test_where_nothing_was_late_live_and_recomputed_windows_are_the_same_bit_for
 ) -> None:
     log = Log(registry)
     seconds_of_load(log, 0, 130, skip=(31, 32, 33, 34, 35, 36, 37))
-    told = standing(live(registry, log.messages))
+    told = live(registry, log.messages)
     lake = written(tmp_path, registry, log.messages)
     again = standing(all_of(lake, 0, 180))
     assert again["version_generation"].unique().to_list() == [1]
     assert set(again["every_seconds"]) == {1, 60}
-    assert_frame_equal(again.with_columns(GENERATION), told)
+    assert_frame_equal(again.with_columns(GENERATION), standing(told.windows))
+    for table in ("windows", "histograms"):
+        rows = standing(each for each in minutes_of(lake, 0, 180) if each.table == table)
+        assert len(rows)
+        assert_frame_equal(rows.with_columns(GENERATION), standing(m for m in told.minutes if m.table == table))
 
 
 def test_a_reading_forty_seconds_late_is_in_the_recomputed_windows_and_these_win(
@@ -70,7 +80,7 @@ def test_a_reading_forty_seconds_late_is_in_the_recomputed_windows_and_these_win
     meter = int(registry.meters["meter"][0])
     log.meter(20.3, meter, 40_000.0, partition=meter % 4, appended=60.9)
     seconds_of_load(log, 61, 70)
-    told = live(registry, log.messages)
+    told = live(registry, log.messages).windows
     again = all_of(written(tmp_path, registry, log.messages), 20, 25)
     assert {windows.kind for windows in again} == {"revision"}
     seconds = standing(again).filter(every_seconds=1)["window_start"].to_physical().unique().sort()
@@ -97,10 +107,10 @@ def test_retention_that_cut_the_source_refuses(registry: Registry, tmp_path: Pat
     lake = written(tmp_path, registry, kept)
     with pytest.raises(IncompleteError, match=r"the lake begins at offset \d+.*deleted by retention"):
         all_of(lake, 120, 130)
-    assert all_of(lake, 310, 320)
+    assert all_of(lake, 370, 380)
     # By event time nothing says when what was deleted was measured.
     with pytest.raises(IncompleteError, match="retention"):
-        require_complete(lake, Span(START + 310 * SECOND, START + 320 * SECOND), "event")
+        require_complete(lake, Span(START + 370 * SECOND, START + 380 * SECOND), "event")
 
 
 def test_rows_that_somebody_took_out_refuse(registry: Registry, tmp_path: Path) -> None:
