@@ -113,6 +113,11 @@ Standing = Callable[[], Awaitable[tuple[PartitionHealth, ...]]]
 """Ask a worker where it stands in each partition that it has."""
 
 
+async def reads_no_partition() -> tuple[PartitionHealth, ...]:
+    """Stand for a worker that follows topics without a group: what it misses shows in its answers."""
+    return ()
+
+
 class Reporter:
     """Say on `health.v1` every few seconds how a worker does, from `start` to `stop`."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from broker.consumer import follow, read_to_end
+from broker.health import Counted, Reporter, reads_no_partition
 from broker.producer import Producer
 from history.coverage import NEEDED, IncompleteError, newest_event, read_positions
 from history.from_lake import recomputed
@@ -172,14 +173,14 @@ def words(span: Span) -> str:
     return f"{moment(span.first).isoformat()} to {moment(span.end).isoformat()}"
 
 
-def run(bootstrap: str, lake: Path, clock: Clock) -> None:
+def run(bootstrap: str, lake: Path, clock: Clock, slot: int = 0) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.nice(10)  # what is recomputed can wait, what is live cannot
-    asyncio.run(_run(bootstrap, lake, clock))
+    asyncio.run(_run(bootstrap, lake, clock, slot))
 
 
-async def _run(bootstrap: str, lake: Path, clock: Clock) -> None:
+async def _run(bootstrap: str, lake: Path, clock: Clock, slot: int) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -189,7 +190,11 @@ async def _run(bootstrap: str, lake: Path, clock: Clock) -> None:
             recomputing.requests.take(message)
         # What was begun needs no end: it is still asked for.
         tasks = [asyncio.create_task(each) for each in (recomputing.hear(), recomputing.keep_answering())]
+        reporter = Reporter(bootstrap, "history", slot, Counted(), reads_no_partition)
+        reporter.start()
         ended = asyncio.create_task(stopping.wait())
         await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            await reporter.stop()
         for task in tasks:
             await _cancelled(task)

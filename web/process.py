@@ -14,10 +14,9 @@ from typing import NamedTuple
 import uvicorn
 import uvloop
 
-from broker.health import Counted, Reporter
+from broker.health import Counted, Reporter, reads_no_partition
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
-from schemas.health import PartitionHealth
 from web.app import make_app, utc_now
 from web.canary import sing
 from web.following import keep_up
@@ -92,7 +91,7 @@ async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -
     server = Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-    reporter = Reporter(bootstrap, "web", settings.slot, Counted(), _reads_no_partition)
+    reporter = Reporter(bootstrap, "web", settings.slot, Counted(), reads_no_partition)
     reporter.start()
     beside = [asyncio.create_task(keep_up(state, bootstrap))]
     if every is not None:
@@ -105,8 +104,3 @@ async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -
     await asyncio.wait([*beside, serving], timeout=GRACE_SECS)  # consumers and producer say good-bye
     for task in done:
         task.result()  # raises what ended it, but for a stop that was asked for
-
-
-async def _reads_no_partition() -> tuple[PartitionHealth, ...]:
-    """Return nothing: the app follows topics without a group, and what it misses shows in its answers."""
-    return ()

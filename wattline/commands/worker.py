@@ -71,7 +71,7 @@ def history(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
     """Make windows anew from the lake where readings came too late for the streams."""
     from wattline.recomputing import run
 
-    run(bootstrap, lake, clock)
+    run(bootstrap, lake, clock, slot)
 
 
 @command.command()
