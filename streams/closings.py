@@ -178,8 +178,9 @@ class Closings:
         begin = self.evaluated if self.evaluated != NOTHING else (seconds[0] if seconds else end)
         missing = tuple(stream for stream, bound in self._bounds.items() if bound.is_open or bound.told > bound.closed)
         closed = Closed(begin, end, _joined(frame for second in seconds for frame in self._first[second]), missing)
+        # Of a second in which all came late there is no closing, only what is said of it now.
+        self._revised.update(second for second in self._later if self.evaluated <= second < end)
         self.evaluated = end
-        self._revised.update(self._later.keys() & set(seconds))
         return closed
 
     def revised(self) -> pl.DataFrame:

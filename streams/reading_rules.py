@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from schemas import canary
 from schemas.alert import Alert
 from schemas.timeline import EVER
 from streams.alert_state import Transitions, advance, at_rest, hush
@@ -102,11 +103,14 @@ class ReadingRules:
         second = self._watches.change_after(self.since)
         if second is None or readings.is_empty():
             return readings
-        partition, time = readings["_partition"].to_numpy(), readings["time"].cast(pl.Int64).to_numpy()
+        partition = readings["_partition"].to_numpy()
+        # The canary's clock is ours: it must not turn a partition of sources whose clocks are behind.
+        is_canary = (readings["meter"] == canary.METER_ID).to_numpy()
+        is_there = (readings["time"].cast(pl.Int64).to_numpy() >= second) & ~is_canary
         is_held = np.isin(partition, list(self._held_at))
-        for turning in np.unique(partition[(time >= second) & ~is_held]).tolist():
+        for turning in np.unique(partition[is_there & ~is_held]).tolist():
             rows = np.flatnonzero(partition == turning)
-            rows = rows[int(np.argmax(time[rows] >= second)) :]
+            rows = rows[int(np.argmax(is_there[rows])) :]
             self._held_at[turning] = int(readings["_offset"][int(rows[0])])
             is_held[rows] = True
         if not is_held.any():

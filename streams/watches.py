@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from schemas import canary
 from schemas.registry import Registry
 from schemas.rules import Rule
 from schemas.timeline import Timeline
@@ -30,7 +31,8 @@ class Watches:
     @classmethod
     def always(cls, watched: Watch) -> Watches:
         """Return the watches of a facility that never changes."""
-        return cls(watched.rules, Timeline.always(watched.registry), {id(watched.registry): watched})
+        rules = [rule for rule in watched.rules if rule is not canary.RULE]
+        return cls(rules, Timeline.always(watched.registry), {id(watched.registry): watched})
 
     def following(self, timeline: Timeline) -> Watches:
         """Return the watches of the same rules on a timeline that has grown."""

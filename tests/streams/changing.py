@@ -305,11 +305,12 @@ def second_of(windows: pl.DataFrame) -> pl.Series:
 def by_epochs(published: list[Published], log: Log) -> pl.DataFrame:
     """Say once more, in another way, what stands: epoch by epoch, by workers that know one facility only.
 
-    What they are given is what was registered at its own time; of what they tell, the seconds of their epoch count.
+    What was not registered at its own time is given to them as somebody's whom nobody knows; of what they tell, the
+    seconds of their epoch count.
     """
     timeline = Timeline.of(published, "wall")
     registered: Log = {
-        stream: [tuple(r for r in message if _is_registered(timeline.at(START + round(r.at * SECOND)), r.device))
+        stream: [tuple(_registered(timeline.at(START + round(r.at * SECOND)), r) for r in message)
                  for message in messages]
         for stream, messages in log.items()
     }  # fmt: skip
@@ -322,10 +323,12 @@ def by_epochs(published: list[Published], log: Log) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _is_registered(registry: Registry, device: tuple[int, int, int] | int) -> bool:
-    if isinstance(device, tuple):
-        return device in set(registry.slots.select("rack", "node", "gpu").iter_rows())
-    return device in set(registry.meters["meter"])
+def _registered(registry: Registry, reading: Reading) -> Reading:
+    """Return a reading as it is where its device is registered, else as one of nobody's: time passes all the same."""
+    if isinstance(reading.device, tuple):
+        known = reading.device in set(registry.slots.select("rack", "node", "gpu").iter_rows())
+        return reading if known else reading._replace(device=(999, 9_990, 0))
+    return reading if reading.device in set(registry.meters["meter"]) else reading._replace(device=999)
 
 
 def cuts(draw: np.random.Generator, count: int) -> Iterator[dict[str, Any]]:

@@ -144,6 +144,25 @@ def test_a_revision_changes_the_window_and_its_minute_but_never_an_alert(campus:
     assert run.told() == before == []
 
 
+@pytest.mark.parametrize("drains", [1, 2])
+def test_a_second_of_which_all_came_late_has_its_windows_in_any_drain(
+    campus: tuple[Registry, Watch], drains: int
+) -> None:
+    """Fails where a revision that comes in one drain with the closing before it is looked for among what closed."""
+    registry, watched = campus
+    meter = inputs_of(registry, SubjectKind.RACK, 1)[0]
+    logs = Logs()
+    for stream in STREAMS:
+        logs.partial(stream, "closing", 0, 4, [metered(2, meter, 1.0)] if stream == (POWER, 0) else ())
+    run = Run.begin(watched, logs)
+    if drains == 2:
+        run.to_the_end()
+    logs.partial((POWER, 0), "revision", 1, 2, [metered(1, meter, 5.0)])
+    run.to_the_end()
+    rack = newest(run.windows).filter((pl.col("subject_kind") == SubjectKind.RACK) & (pl.col("subject") == 1))
+    assert rack["power_watts"].to_list() == [5.0, 1.0]
+
+
 def test_of_two_closings_of_a_second_the_first_wins(campus: tuple[Registry, Watch]) -> None:
     registry, watched = campus
     meter = inputs_of(registry, SubjectKind.RACK, 1)[0]
