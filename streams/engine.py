@@ -14,6 +14,7 @@ import mode.loop
 mode.loop.use("uvloop")
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -55,6 +56,8 @@ SETTLED_AFTER_SECS = 2.0
 PENDING_MESSAGES = 20_000
 PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
+BEHIND_SECS, BEHIND_DRAIN_SECS = 20.0, 0.3
+"""From this lag on, which is more than a restart reads again, a drain waits so long for more to come in."""
 FETCHES_WAITING = 16
 """Of one topic, before its agent; each holds what one fetch brought of a partition, a megabyte or so."""
 MESSAGES_A_FETCH = 2_000
@@ -89,6 +92,7 @@ class Engine:
         self.health = Reporter(bootstrap, shape.app, slot, self.counted, standing)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        self._full = asyncio.Event()
         self._lock = asyncio.Lock()
         self._commits: dict[Partition, Place] = {}
         self._committed: dict[Partition, Place] = {}
@@ -153,6 +157,7 @@ class Engine:
                     self.reading.append(message)
             self._wake.set()
             while self.reading.is_full(PENDING_MESSAGES, PENDING_BYTES):
+                self._full.set()
                 self._room.clear()
                 await self._room.wait()
 
@@ -185,10 +190,15 @@ class Engine:
             return
         # A fetch brings a burst: let all of it come in, and cost one drain.
         await asyncio.sleep(max(0.005, self.shape.drain_secs / 2 - (time.monotonic() - began)))
+        if self.reading.lag_secs(time.time()) > BEHIND_SECS:
+            # Nobody waits for an answer of the moment: a long drain costs a fraction of many short ones.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), BEHIND_DRAIN_SECS)
 
     async def _drain(self) -> None:
         async with self._lock:
             self._wake.clear()
+            self._full.clear()
             jump: Jump | None = None
             while True:
                 messages, jump = self.reading.take()

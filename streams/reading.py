@@ -75,6 +75,10 @@ class Reading:
         position = waiting.offset if waiting else self.next.get(at)
         return Stand(position, waiting and waiting.appended, taken and taken[1])
 
+    def lag_secs(self, now: float) -> float:
+        """Return how long ago what is pending was appended, by its newest message; 0 where nothing is."""
+        return now - self.pending[-1].appended / 1e6 if self.pending else 0.0
+
     def take(self) -> tuple[list[Message], Jump | None]:
         """Return and forget what is pending up to the first jump, and that jump."""
         jump = self._jumps.pop(0) if self._jumps else None
