@@ -35,6 +35,8 @@ class Metric(IntEnum):
 OCTAVE_BITS = 6
 _OCTAVE = 1 << OCTAVE_BITS
 """Bins an octave of power; below this value in 0.1 W each value is a bin of its own."""
+LARGEST_BIN = 2_400
+"""Of power: beyond a terawatt."""
 E4_A_BIN = 100
 DECICELSIUS_A_BIN = 10
 

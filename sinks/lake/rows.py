@@ -12,6 +12,7 @@ from schemas.admission import Clock, admit
 from schemas.column import Record
 from schemas.decode import decode
 from schemas.gpu import GPU
+from schemas.histogram import HISTOGRAM
 from schemas.message import Message
 from schemas.meter import METER
 from schemas.registry import Registry
@@ -100,6 +101,11 @@ def _windows(topic: str, messages: Sequence[Message], timeline: Timeline | None,
     }
 
 
+def _histograms(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
+    rows, refused = _admitted_or_refused(topic, HISTOGRAM, messages)
+    return {"histograms": _on_disk("histograms", rows), "rejected": refused}
+
+
 def _rejected(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
     rows, refused = _admitted_or_refused(topic, REJECTED, messages)
     published = _on_disk("rejected", rows.with_columns(_topic=pl.lit(topic)))
@@ -153,6 +159,7 @@ _READERS: dict[str, Callable[[str, Sequence[Message], Timeline | None, Clock], R
     "telemetry.progress.v1": _progress,
     "telemetry.rejected.v1": _rejected,
     "windows.site.v1": _windows,
+    "windows.histogram.v1": _histograms,
     "alerts.v1": _alerts,
     "facility.v1": _facilities,
 }

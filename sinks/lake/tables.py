@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from schemas.column import TIME, Record
 from schemas.gpu import GPU
+from schemas.histogram import HISTOGRAM
 from schemas.meter import METER
 from schemas.rejected import REJECTED
 from schemas.window import WINDOW
@@ -149,7 +150,7 @@ _FACILITY = (
 
 # Refusals of telemetry arrive as records, published by the streams. Nobody publishes what is wrong
 # on our own topics: the writer itself puts that into `rejected`, under a position of its own.
-_REFUSED_HERE = ("windows.site.v1", "alerts.v1", "facility.v1")
+_REFUSED_HERE = ("windows.site.v1", "windows.histogram.v1", "alerts.v1", "facility.v1")
 _TOPIC = pa.field("_topic", pa.string(), nullable=False)
 
 TABLES: tuple[Table, ...] = (
@@ -165,6 +166,13 @@ TABLES: tuple[Table, ...] = (
     Table("progress", ("telemetry.progress.v1",), (*_PROGRESS, *PLACE), ("_offset",), "time"),
     Table("windows_1s", ("windows.site.v1",), (*_fields(WINDOW), *PLACE), ("subject_kind", "subject"), "window_start"),
     Table("windows_1m", ("windows.site.v1",), (*_fields(WINDOW), *PLACE), ("subject_kind", "subject"), "window_start"),
+    Table(
+        "histograms",
+        ("windows.histogram.v1",),
+        (*_fields(HISTOGRAM), *PLACE),
+        ("subject_kind", "subject", "metric"),
+        "window_start",
+    ),
     Table("alerts", ("alerts.v1",), (*_ALERT, *PLACE), ("_offset",), "at"),
     Table(
         "rejected",

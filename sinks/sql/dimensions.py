@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 
-from schemas.registry import FEEDS, LIMITS, METERS, MODELS, PLACES, VENDORS, Registry
-from schemas.subject import MeterLevel, SubjectKind
+from schemas.histogram import LARGEST_BIN, Metric, bounds
+from schemas.registry import FEEDS, LIMITS, METERS, MODELS, PLACES, SLOTS, VENDORS, Registry
+from schemas.subject import MeterLevel, SubjectKind, gpu_subject
 from sinks.lake.tables import BY_NAME
 from sinks.sql.snapshot import Span, live_files
 
@@ -31,7 +33,7 @@ def frames(registry: Registry | None) -> dict[str, pl.DataFrame]:
     """Return every dimension as a frame by the name of its relation, empty where nothing is registered."""
     empty = {name: pl.DataFrame(schema=schema) for name, schema in _SCHEMAS.items()}
     known = empty if registry is None else {name: getattr(registry, name) for name in _SCHEMAS}
-    subjects = _subjects(known["places"], known["power"], known["meters"])
+    subjects = _subjects(known["places"], known["power"], known["meters"], known["slots"])
     return {
         "places": known["places"],
         "subjects": subjects,
@@ -50,6 +52,7 @@ _SCHEMAS = {
     "places": PLACES,
     "power": {"kind": pl.Int8, "id": pl.Int32, "path": pl.String, "site": pl.Int32},
     "meters": METERS,
+    "slots": SLOTS,
     "feeds": FEEDS,
     "limits": LIMITS,
     "vendors": VENDORS,
@@ -57,13 +60,19 @@ _SCHEMAS = {
 }
 
 
-def _subjects(places: pl.DataFrame, power: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
-    """Return (kind, id, path, site) of every place, part of the power tree and meter; `site` is a path."""
+def _subjects(places: pl.DataFrame, power: pl.DataFrame, meters: pl.DataFrame, slots: pl.DataFrame) -> pl.DataFrame:
+    """Return (kind, id, path, site) of every place, part of the power tree, meter and GPU; `site` is a path."""
     columns = ("kind", "id", "path")
     own = meters.select(
         pl.lit(int(SubjectKind.METER), dtype=pl.Int8).alias("kind"), pl.col("meter").alias("id"), "path"
     )
-    everything = pl.concat([places.select(columns), power.select(columns), own])
+    nodes = places.filter(pl.col("kind") == SubjectKind.NODE).select(node="id", above="path")
+    gpus = slots.join(nodes, on="node", maintain_order="left").select(
+        pl.lit(int(SubjectKind.GPU), dtype=pl.Int8).alias("kind"),
+        gpu_subject(pl.col("node"), pl.col("gpu")).cast(pl.Int32).alias("id"),
+        path=pl.format("{}/gpu{}", "above", "gpu"),
+    )
+    everything = pl.concat([places.select(columns), power.select(columns), own, gpus])
     return everything.with_columns(pl.col("path").str.split("/").list.first().alias("site"))
 
 
@@ -75,5 +84,19 @@ def _names() -> dict[str, pl.DataFrame]:
         ),
         "levels": pl.DataFrame({"level": [int(k) for k in MeterLevel], "name": [k.name.lower() for k in MeterLevel]}),
         "power_bases": pl.DataFrame({"basis": [1, 2, 3], "name": ["measured", "derived", "estimate"]}),
+        "metrics": pl.DataFrame({"metric": [int(m) for m in Metric], "name": [m.name.lower() for m in Metric]}),
+        "bins": pl.concat([_bins(metric) for metric in Metric]),
         "energy_methods": pl.DataFrame({"method": [1, 2, 3], "name": ["counter", "mean_times_span", "integral"]}),
     }
+
+
+def _bins(metric: Metric) -> pl.DataFrame:
+    """Return (metric, bin, bin_low, bin_high) of every bin in which a value of the metric may lie."""
+    number = np.arange(-LARGEST_BIN, LARGEST_BIN + 1)
+    low, high = bounds(metric, number)
+    return pl.DataFrame({"metric": int(metric), "bin": number, "bin_low": low, "bin_high": high}).cast(_BINS)
+
+
+_BINS: dict[str, type[pl.DataType]] = {
+    "metric": pl.Int8, "bin": pl.Int16, "bin_low": pl.Float64, "bin_high": pl.Float64,
+}  # fmt: skip

@@ -23,7 +23,8 @@ SELECT k.name AS subject_kind, s.path AS subject, s.site,
        l.budget AS budget_watts, l.nameplate AS nameplate_watts, l.contract AS contract_watts,
        l.rated AS rated_watts, l.usable AS usable_watts,
        s.id AS subject_id
-FROM raw.subjects s JOIN raw.subject_kinds k ON k.kind = s.kind {_LIMITS};
+FROM raw.subjects s JOIN raw.subject_kinds k ON k.kind = s.kind {_LIMITS}
+WHERE s.kind <> 6; -- a GPU has none of its own
 CREATE VIEW sites AS SELECT * EXCLUDE (subject_kind) RENAME (subject AS path) FROM limits WHERE subject_kind = 'site';
 CREATE VIEW racks AS SELECT * EXCLUDE (subject_kind) RENAME (subject AS rack) FROM limits WHERE subject_kind = 'rack';
 CREATE VIEW feeds AS
@@ -120,6 +121,51 @@ LEFT JOIN raw.subject_kinds k ON k.kind = w.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = w.subject_kind AND s.id = w.subject
 LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
 LEFT JOIN raw.energy_methods e ON e.method = w.energy_method;
+"""
+
+# Of a window and metric the bins of its greatest version; one told twice counts once. Bins of parts, and of
+# minutes, add up: `percentile` does that for every subject of a kind at or below a path and for any span, and is
+# off by at most half a bin. What is of GPUs is kept by rack.
+HISTOGRAMS = """
+CREATE VIEW histograms AS
+SELECT h.window_start, h.every_seconds,
+       k.name AS subject_kind,
+       s.path AS subject,
+       m.name AS metric,
+       b.bin_low, b.bin_high, h.count,
+       s.site,
+       h.subject AS subject_id, h.bin, h.version_admission, h.version_facility, h.version_generation,
+       h.version_readings, h.version_digest
+FROM (
+    SELECT * FROM raw.histograms
+    QUALIFY rank() OVER (
+        PARTITION BY subject_kind, subject, every_seconds, window_start, metric
+        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
+                 version_readings DESC, version_digest DESC
+    ) = 1 AND row_number() OVER (
+        PARTITION BY subject_kind, subject, every_seconds, window_start, metric, bin
+        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
+                 version_readings DESC, version_digest DESC, _offset, _row
+    ) = 1
+) h
+JOIN raw.bins b ON b.metric = h.metric AND b.bin = h.bin
+LEFT JOIN raw.metrics m ON m.metric = h.metric
+LEFT JOIN raw.subject_kinds k ON k.kind = h.subject_kind
+LEFT JOIN raw.subjects s ON s.kind = h.subject_kind AND s.id = h.subject;
+
+CREATE MACRO percentile(fraction, of_metric, of_kind, below := '', since := '-infinity', until := 'infinity') AS TABLE
+WITH counted AS (
+    SELECT bin, any_value(bin_low) AS bin_low, any_value(bin_high) AS bin_high, sum("count")::BIGINT AS in_bin
+    FROM histograms
+    WHERE metric = of_metric AND subject_kind = of_kind
+      AND (below = '' OR subject = below OR starts_with(subject, below || '/'))
+      AND window_start >= since::TIMESTAMP AND window_start < until::TIMESTAMP
+    GROUP BY bin
+), passed AS (
+    SELECT *, sum(in_bin) OVER (ORDER BY bin) AS through, sum(in_bin) OVER () AS total FROM counted
+)
+SELECT (bin_low + bin_high) / 2 AS value, bin_low, bin_high, total::BIGINT AS "count"
+FROM passed WHERE through >= fraction * total ORDER BY bin LIMIT 1;
 """
 
 # A site is what its utility meters say; its halls are Σ racks, the IT, kept apart. Sums are of whole mW, so
@@ -226,5 +272,5 @@ FROM raw.rejected
 QUALIFY row_number() OVER (PARTITION BY topic, partition, "offset", row ORDER BY _offset, _row) = 1;
 """
 
-VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, CAMPUS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
+VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, HISTOGRAMS, CAMPUS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
 """Every view, in an order in which each finds those that it reads."""

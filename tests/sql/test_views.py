@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import deltalake
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from schemas import canary
 from schemas.errors import ConfigurationError
+from schemas.histogram import Metric, power_bin
 from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from sinks.lake.tables import BY_NAME
@@ -88,12 +90,17 @@ def window(**columns: object) -> dict[str, object]:
     return {"window_start": AT, "every_seconds": 1, "subject_kind": 4, "subject": 1, **versions, **counted, **columns}
 
 
+def publish(lake: Path, registry: Registry) -> None:
+    """Put a facility into a lake."""
+    documents = [{"site": path, "version": 1, "document": value.decode()} for path, value in registry.to_json().items()]
+    append(lake, "facility", *documents)
+
+
 def two_sites(lake: Path) -> Registry:
     """Publish a facility of two sites, each of one rack in one hall, into a lake."""
     racks = {"r01": {"type": "box", "first": 1, "last": 1}}
     registry = assign(facility(site(racks, "dmm"), site(racks, "ruh")))
-    documents = [{"site": path, "version": 1, "document": value.decode()} for path, value in registry.to_json().items()]
-    append(lake, "facility", *documents)
+    publish(lake, registry)
     return registry
 
 
@@ -208,3 +215,55 @@ def test_caller_variables_are_not_tables(tmp_path: Path) -> None:
     assert secret.num_rows == 1
     with pytest.raises(Exception, match="secret does not exist"):
         connect(tmp_path).execute("SELECT * FROM secret")
+
+
+def histogram_rows(metric: Metric, bins: np.ndarray, **columns: object) -> list[dict[str, object]]:
+    versions = {"version_admission": 1, "version_facility": 1, "version_generation": 0, "version_readings": 5}
+    key = {"window_start": AT, "every_seconds": 60, "subject_kind": 4, "subject": 1, "metric": int(metric)}
+    numbers, counts = np.unique(bins, return_counts=True)
+    return [
+        key | versions | {"version_digest": 5, "bin": int(number), "count": int(count)} | columns
+        for number, count in zip(numbers, counts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.95, 0.99, 1.0])
+def test_a_percentile_over_racks_and_minutes_is_that_of_the_raw_values_to_half_a_bin(
+    tmp_path: Path, fraction: float
+) -> None:
+    publish(tmp_path, assign(facility(site({"r01": {"type": "box", "first": 1, "last": 2}}))))
+    draw, rows, powers = np.random.default_rng(3), [], []
+    for nth in range(6):
+        deciwatts = draw.integers(900, 8_000, 400)
+        powers.append(deciwatts)
+        where = {"subject": 1 + nth % 2, "window_start": AT + nth // 2 * timedelta(minutes=1)}
+        rows += histogram_rows(Metric.GPU_POWER_WATTS, power_bin(deciwatts), **where)
+        rows += histogram_rows(Metric.GPU_TEMPERATURE_CELSIUS, np.array([40]), **where)
+    append(tmp_path, "histograms", *rows)
+    asked = "SELECT * FROM percentile(?, 'gpu_power_watts', 'rack', below := 'ruh/h1/r01')"
+    ((value, low, high, count),) = connect(tmp_path).execute(asked, [fraction]).fetchall()
+    exact = np.quantile(np.concatenate(powers), fraction, method="inverted_cdf") / 10
+    assert low <= exact < high
+    assert abs(value - exact) <= exact / 128 + 1e-9
+    assert count == 2_400
+    of_one = "percentile(1, 'gpu_temperature_celsius', 'rack', below := 'ruh/h1/r01/k02', since := ?)"
+    told = connect(tmp_path).execute(f"SELECT count, bin_low FROM {of_one}", [AT + timedelta(minutes=1)])
+    assert told.fetchall() == [(2, 40.0)]
+
+
+def test_of_a_histogram_the_bins_of_the_greatest_version_stand_and_each_once(tmp_path: Path) -> None:
+    """A bin that the greater version does not have is gone, though the smaller one had it."""
+    older = histogram_rows(Metric.POWER_WATTS, np.array([100, 101, 101]))
+    newer = histogram_rows(Metric.POWER_WATTS, np.array([101, 102]), version_readings=6)
+    append(tmp_path, "histograms", *newer, *older, *newer)
+    seen = connect(tmp_path).execute("SELECT bin, count, metric FROM histograms ORDER BY bin").fetchall()
+    assert seen == [(101, 1, "power_watts"), (102, 1, "power_watts")]
+
+
+def test_gpus_have_the_path_of_their_slot(tmp_path: Path) -> None:
+    registry = assign(facility(site({"r01": {"type": "box", "first": 1, "last": 1}})))
+    publish(tmp_path, registry)
+    gpu = registry.id_of(SubjectKind.GPU, "ruh/h1/r01/k01/n02/gpu7")
+    append(tmp_path, "windows_1m", window(subject_kind=6, subject=gpu, every_seconds=60, power_watts=5.0))
+    seen = connect(tmp_path).execute("SELECT subject_kind, subject, site FROM windows").fetchall()
+    assert seen == [("gpu", "ruh/h1/r01/k01/n02/gpu7", "ruh")]
