@@ -20,6 +20,7 @@ from schemas.registry import Registry, assign
 from schemas.rule import Rule
 from schemas.timeline import Published, Timeline, admit_in_force
 from schemas.window import WINDOW
+from streams.devices import SiteMinute
 from streams.evaluate import Evaluator, SiteWindows
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
@@ -186,7 +187,7 @@ class Workers:
     partials: list[Partial] = field(default_factory=list)
     taken: int = 0
     alerts: list[Alert] = field(default_factory=list)
-    windows: list[SiteWindows] = field(default_factory=list)
+    windows: list[SiteWindows | SiteMinute] = field(default_factory=list)
 
     @classmethod
     def begin(cls, published: list[Published], log: Log, heard: int = 1) -> Workers:
@@ -240,6 +241,7 @@ class Workers:
         output = self.evaluator.close()
         self.alerts += output.alerts
         self.windows += output.windows
+        self.windows += (each for each in output.minutes if each.table == "windows")
 
     def _next(self, stream: tuple[str, int], at: int, count: int) -> tuple[pl.DataFrame, int]:
         end = min(at + count, len(self.log[stream]))
@@ -293,7 +295,9 @@ class Workers:
         """Return the greatest version of each window of `every` seconds, without the seconds of the logs' ends."""
         key = ["window_start", "subject_kind", "subject"]
         version = ["version_facility", "version_readings"]
-        rows = pl.concat([WINDOW.empty(), *(each.rows for each in self.windows if each.every_seconds == every)])
+        rows = pl.concat([WINDOW.empty(), *(each.rows for each in self.windows)]).filter(
+            pl.col("every_seconds") == every
+        )
         return rows.sort(*key, *version, maintain_order=True).unique(key, keep="last", maintain_order=True).sort(key)
 
 
