@@ -21,7 +21,7 @@ import msgspec
 from broker.consumer import follow, read_to_end
 from broker.health import Counted, Reporter, reads_no_partition
 from broker.producer import Producer
-from history.coverage import NEEDED, IncompleteError, newest_event, read_positions
+from history.coverage import NEEDED, IncompleteError, newest_event, read_positions, require_complete
 from history.from_lake import recomputed
 from history.recompute import Span
 from history.requests import Requests, merged
@@ -39,7 +39,7 @@ SETTLED_SECS = 15
 LOOK_EVERY_SECS = 1.0
 TRY_AGAIN_SECS = 60.0
 """So long a gap may be a refusal that the lake has not read yet; then it is one for good."""
-GIVE_UP_SECS = 900.0
+SAY_AGAIN_SECS = 600.0
 NEEDED_SOURCES = [Source(topic, number) for topic in NEEDED.values() for number in range(BY_NAME[topic].partitions)]
 
 log = logging.getLogger("wattline.history")
@@ -57,6 +57,7 @@ class Recomputing:
     _ends: dict[int, dict[Source, int]] = field(default_factory=dict)
     _seen: dict[int, float] = field(default_factory=dict)
     _failing_since: float | None = None
+    _said_at: float = field(default_factory=time.monotonic)
 
     async def hear(self) -> None:
         """Take requests as they come."""
@@ -77,16 +78,18 @@ class Recomputing:
                 break
             due[offset] = asked
         if not due:
+            self._say_that_the_lake_is_behind()
             return 0
-        answers = [await self._answer(site, span) for site, span in merged(due.values())]
-        if None in answers:
+        spans = merged(due.values())
+        if self._is_to_be_tried_again([span for _, span in spans]):
             return 0
+        told = [await self._answer(site, span) for site, span in spans]
         # Only the last one ends the requests: a process that dies before it does all of them again.
-        told = [each for each in answers if each is not None]
         told[-1] = msgspec.structs.replace(told[-1], answers=max(due) + 1)
         for each in told:
             await self.producer.send(TOPIC, encode(each), (each.site or "").encode(), HEADERS)
         await self.producer.flush()
+        self._failing_since = None
         for offset in due:
             self.requests.open.pop(offset, None)
             self._ends.pop(offset, None)
@@ -94,14 +97,12 @@ class Recomputing:
         return len(due)
 
     async def _is_due(self, offset: int, asked: Asked) -> bool:
-        seen = self._seen.setdefault(offset, time.monotonic())
+        self._seen.setdefault(offset, time.monotonic())
         end = Span(asked.first_second, asked.end_second).minutes.end
         if offset not in self._ends:
             if self.clock == "wall" and not is_settled(end):
                 return False
             self._ends[offset] = await read_ends(self.bootstrap, NEEDED_SOURCES)
-        if time.monotonic() - seen > GIVE_UP_SECS:
-            return True
         needed = self._ends[offset] | {Source(asked.topic, asked.partition): asked.offset}
         if not self.lake.is_dir() or not holds(self.lake, needed):
             return False
@@ -117,21 +118,37 @@ class Recomputing:
         self._ends[offset], self._seen[offset] = ends, time.monotonic()
         return ends == before
 
-    async def _answer(self, site: str | None, span: Span) -> Answered | None:
-        """Recompute and send one stretch; None where it is to be tried again."""
+    def _say_that_the_lake_is_behind(self) -> None:
+        """Say now and then that requests wait, which they do for as long as it takes."""
+        waiting = [offset for offset in self.requests.open if offset in self._ends]
+        if not waiting or time.monotonic() - max(self._said_at, self._seen[min(waiting)]) < SAY_AGAIN_SECS:
+            return
+        self._said_at = time.monotonic()
+        log.warning(
+            "%s requests wait until %s has read what Kafka has: is its writer running?", len(waiting), self.lake
+        )
+
+    def _is_to_be_tried_again(self, spans: list[Span]) -> bool:
+        """Tell whether a gap may still be a refusal that the lake has not read; then nothing is sent yet."""
+        try:
+            for span in spans:
+                require_complete(self.lake, span, self.clock)
+        except IncompleteError:
+            self._failing_since = self._failing_since or time.monotonic()
+            return time.monotonic() - self._failing_since < TRY_AGAIN_SECS
+        self._failing_since = None
+        return False
+
+    async def _answer(self, site: str | None, span: Span) -> Answered:
+        """Recompute and send one stretch."""
         try:
             generation, sent = await send(self.producer, self.lake, span, self.clock, site)
         except IncompleteError as error:
-            now = time.monotonic()
-            self._failing_since = self._failing_since or now
-            if now - self._failing_since < TRY_AGAIN_SECS:
-                return None
             log.warning("%s stays as it is for good: %s", words(span), error)
             return Answered(site, span.first, span.end, 0, None, "retention", str(error))
         except ConfigurationError as error:
             log.warning("%s is not recomputed: %s", words(span), error)
             return Answered(site, span.first, span.end, 0, None, None, str(error))
-        self._failing_since = None
         log.info("%s recomputed: %s windows of generation %s", words(span), sent, generation)
         return Answered(site, span.first, span.end, 0, generation)
 

@@ -33,7 +33,7 @@ PATIENCE_SECS = 60.0
 METER_HEADERS = arrow.headers(METER)
 MUTANTS = 100
 GARBAGE = [b"", b"\x00\xff" * 100, b'{"id": ', b"\xff\xff\xff\xff\x10\x00\x00\x00garbage", b"[1, 2, 3]"]
-NOT_IN_THE_LAKE = {"alerts.state.v1", "health.v1", "actions.v1", "recomputations.v1"}
+NOT_IN_THE_LAKE = {"alerts.state.v1", "health.v1", "actions.v1", "recomputations.v1", "streams.lease.v1"}
 """Topics that only Wattline's own state passes through: garbage there has no row, and must do no harm."""
 
 Refused = tuple[str, int, int, int, str]
