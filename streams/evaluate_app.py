@@ -154,11 +154,10 @@ class EvaluateStage:
 
     async def _take(self, messages: Sequence[Message]) -> None:
         refused = []
-        for message in messages:
-            try:
-                said = partial.decode(message, BY_NAME[PARTIALS_TOPIC].max_decoded_bytes)
-            except RejectedRecordError as error:
-                refused.append(Refusal(message, WHOLE, error.reason, str(error), error.field, error.value))
+        found = partial.decode_all(messages, BY_NAME[PARTIALS_TOPIC].max_decoded_bytes)
+        for message, said in zip(messages, found, strict=True):
+            if isinstance(said, RejectedRecordError):
+                refused.append(Refusal(message, WHOLE, said.reason, str(said), said.field, said.value))
                 continue
             self._evaluator.take(message.offset, said.envelope, said.rows)
             self._engine.counted.rows(PARTIALS_TOPIC, len(said.rows))

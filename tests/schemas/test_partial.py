@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from schemas.errors import RejectedRecordError
 from schemas.message import Message
-from schemas.partial import PARTIAL, Envelope, Partial, decode, encode
+from schemas.partial import PARTIAL, Envelope, Partial, decode, decode_all, encode
 from schemas.piece import PIECE
 
 ENVELOPE = Envelope("telemetry.gpu.v1", 3, 10, 20, "closing", 0, 1_000_000, 5)
@@ -63,3 +63,28 @@ def test_rows_of_another_record_than_the_envelope_says_are_refused() -> None:
     with pytest.raises(RejectedRecordError) as refused:
         decode(piece._replace(headers=headers))
     assert refused.value.reason == "wrong_schema"
+
+
+def test_many_at_once_are_what_each_alone_is() -> None:
+    piece = msgspec.structs.replace(ENVELOPE, kind="piece")
+    partials = [
+        Partial(ENVELOPE, pl.concat([rows(), rows(subject=2)])),
+        Partial(piece, PIECE.empty()),
+        Partial(msgspec.structs.replace(ENVELOPE, kind="idle"), PARTIAL.empty()),
+        Partial(ENVELOPE, rows(subject=3)),
+    ]
+    messages = [message(partial)._replace(offset=20 + nth) for nth, partial in enumerate(partials)]
+    for told, alone in zip(decode_all(messages), map(decode, messages), strict=True):
+        assert isinstance(told, Partial)
+        assert told.envelope == alone.envelope
+        assert_frame_equal(told.rows, alone.rows)
+
+
+@pytest.mark.parametrize("bad", [Partial(ENVELOPE, rows(subject=None)), None])
+def test_of_many_the_bad_one_costs_only_itself(bad: Partial | None) -> None:
+    good = [message(Partial(ENVELOPE, rows(subject=nth))) for nth in range(3)]
+    worse = message(bad) if bad else good[0]._replace(value=b"garbage")
+    messages = [each._replace(offset=nth) for nth, each in enumerate([good[0], worse, good[1], good[2]])]
+    told = decode_all(messages)
+    assert [type(each) for each in told] == [Partial, RejectedRecordError, Partial, Partial]
+    assert [each.rows["subject"].to_list() for each in told if isinstance(each, Partial)] == [[0], [1], [2]]
