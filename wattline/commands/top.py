@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from broker.consumer import follow, read_to_end
+from broker.facility import TOPIC as FACILITY
 from broker.facility import read_registry
 from schemas.health import TOPIC as HEALTH
 from wattline import keys, summary
@@ -62,17 +63,27 @@ async def _watch(bootstrap: str, most: int) -> None:
     started = datetime.now(UTC)
     state = await state_now(bootstrap, await read_registry(bootstrap), started)
     workers = Workers()
-    hearing = asyncio.create_task(_hear(workers, bootstrap))
+    hearing = [
+        asyncio.create_task(_hear(workers, bootstrap)),
+        asyncio.create_task(_move(state, bootstrap, started)),
+    ]
     try:
         async with kept_up(state, bootstrap, started):
             await Watch(state, most, workers).run()
     finally:
-        hearing.cancel()
+        for each in hearing:
+            each.cancel()
 
 
 async def _hear(workers: Workers, bootstrap: str) -> None:
     async for message in follow(bootstrap, HEALTH, "earliest"):
         workers.take([message])
+
+
+async def _move(state: LiveState, bootstrap: str, since: datetime) -> None:
+    """Show the racks of each newer version of the facility."""
+    async for _ in follow(bootstrap, FACILITY, int(since.timestamp() * 1_000_000)):
+        state.move_to(await read_registry(bootstrap))
 
 
 class Watch:
@@ -83,7 +94,6 @@ class Watch:
         self._console = Console()
         self._view: View | None = View()
         self._touched = asyncio.Event()
-        self._counts = dict(state.subjects(datetime.now(UTC)).group_by("kind", maintain_order=True).len().iter_rows())
 
     async def run(self) -> None:
         """Return when a key ends the watch."""
@@ -97,7 +107,8 @@ class Watch:
 
     def _press(self, key: str) -> None:
         if self._view is not None:
-            self._view = after(self._view, key, self._counts, self._page)
+            subjects = self._state.subjects(datetime.now(UTC)).group_by("kind", maintain_order=True).len()
+            self._view = after(self._view, key, dict(subjects.iter_rows()), self._page)
             self._touched.set()
 
     @property
