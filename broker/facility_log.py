@@ -45,6 +45,12 @@ class FacilityLog:
         """
         if appended <= self._heard_through + self._known_for:
             return False
+        is_new = await self.catch_up()
+        self._heard_through = appended
+        return is_new
+
+    async def catch_up(self) -> bool:
+        """Hear of every version that there is now, as before a snapshot is read; return whether one was new."""
         before, deadline = self.timeline, monotonic() + ANSWER_WITHIN_SECS
         while True:
             try:
@@ -54,7 +60,6 @@ class FacilityLog:
                     raise UnavailableError(f"{TOPIC} cannot be read: {error}; is the broker away?") from error
                 await asyncio.sleep(TRY_AGAIN_SECS)
                 continue
-            self._heard_through = max(self._heard_through, appended)
             return self.timeline is not before
 
     async def _read_to_end(self) -> None:
@@ -77,7 +82,7 @@ async def facility_log(bootstrap: str, clock: Clock) -> AsyncIterator[FacilityLo
     """
     async with assigned(bootstrap, TOPIC, "earliest") as consumer:
         log = FacilityLog(consumer, clock)
-        await log.hear(0)
+        await log.catch_up()
         if not log.timeline.versions:
             raise nothing_published(bootstrap)
         yield log

@@ -240,6 +240,9 @@ class EvaluateStage:
         return None
 
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
+        # One who stood by has not heard of versions for as long; the snapshot may be of one that knew them.
+        await self._facility.catch_up()
+        self._watches = self._watches.following(self._facility.timeline)
         restored = snapshot.restore(found, self._watches, _streams())
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)

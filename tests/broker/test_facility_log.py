@@ -1,0 +1,58 @@
+"""The log of the facility: asked only when a reading could be counted by a version that is not known."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from broker.embedded import EmbeddedKafka
+from broker.facility import publish
+from broker.facility_log import facility_log
+from schemas.admission import Clock
+from schemas.admission_rules import CLOCK_AHEAD_SECS
+from schemas.errors import ConfigurationError
+from schemas.facility import Facility
+from schemas.timeline import LEAD_SECS, SECOND
+from tests.schemas.small_facility import facility, site
+
+SPARE = (LEAD_SECS - CLOCK_AHEAD_SECS) * SECOND
+
+
+def plan(*racks: str) -> Facility:
+    return facility(site({"r01": {"type": "box", "ids": list(racks)}}))
+
+
+async def listen(bootstrap: str, clock: Clock) -> list[tuple[bool, int]]:
+    """Return what each question says, and how many versions are known after it."""
+    said = []
+    async with facility_log(bootstrap, clock) as log:
+        now = time.time_ns() // 1000
+        said.append((await log.hear(now), len(log.timeline.versions)))
+        await publish(bootstrap, plan("k01", "k02"))
+        said.append((await log.hear(now + SPARE), len(log.timeline.versions)))
+        said.append((await log.hear(now + SPARE + 1), len(log.timeline.versions)))
+        await publish(bootstrap, plan("k01", "k02", "k03"))
+        said.append((await log.catch_up(), len(log.timeline.versions)))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("clock", "said"),
+    [
+        ("wall", [(False, 1), (False, 1), (True, 2), (True, 3)]),
+        ("event", [(False, 1), (True, 2), (False, 2), (True, 3)]),
+    ],
+)
+def test_versions_are_heard_before_what_they_count(
+    fresh_kafka: EmbeddedKafka, clock: Clock, said: list[tuple[bool, int]]
+) -> None:
+    """On the clock `wall` nothing counts sooner than LEAD_SECS after its append; on `event` it may at once."""
+    asyncio.run(publish(fresh_kafka.bootstrap, plan("k01")))
+    assert asyncio.run(listen(fresh_kafka.bootstrap, clock)) == said
+
+
+def test_without_a_facility_it_says_what_to_do(fresh_kafka: EmbeddedKafka) -> None:
+    with pytest.raises(ConfigurationError, match="wattline facility publish FILE"):
+        asyncio.run(listen(fresh_kafka.bootstrap, "wall"))
