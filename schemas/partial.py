@@ -78,6 +78,8 @@ class Envelope(msgspec.Struct, frozen=True):
     first_second: int
     end_second: int
     watermark: int
+    admission: int = 1
+    """Version of the rules by which its readings were admitted."""
 
     @property
     def record(self) -> Record:

@@ -30,8 +30,10 @@ HORIZON = (LATENESS_SECS + STRETCH_SECS) * SECOND
 PIECES = ("piece", "histogram")
 """Kinds of messages that close no second; streams/devices.py keeps them."""
 
-ROWS = PARTIAL.polars | {"stream": pl.Int64}
+ROWS = PARTIAL.polars | {"stream": pl.Int64, "admission": pl.Int64}
 _KEY = ["second", "stream", "subject_kind", "subject"]
+_RANK = pl.col("admission") * (1 << 40) + pl.col("readings")
+"""The greater is right: what a later admission made, however few readings it admits; else the fuller."""
 
 
 class Bound(NamedTuple):
@@ -132,7 +134,9 @@ class Closings:
             self._entries.append(_Entry(offset, stream, bound, envelope.first_second // MINUTE * MINUTE + MINUTE))
             self._next_offset = offset + 1
             return
-        numbered = rows.with_columns(stream=pl.lit(self._number[stream], pl.Int64))
+        numbered = rows.with_columns(
+            stream=pl.lit(self._number[stream], pl.Int64), admission=pl.lit(envelope.admission, pl.Int64)
+        )
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
         self._passed = max(self._passed, self._end())
@@ -196,7 +200,7 @@ class Closings:
             frame for second in seconds for frame in [*self._first.get(second, ()), *self._later.get(second, ())]
         )
         self._forget()
-        fullest = rows.filter(pl.col("readings") == pl.col("readings").max().over(_KEY))
+        fullest = rows.filter(_RANK.max().over(_KEY) == _RANK)
         differing = fullest.filter(pl.col("digest").n_unique().over(_KEY) > 1)
         self.conflicts.note(*_spans(differing["second"]))
         return fullest.unique(_KEY, keep="last", maintain_order=True)
@@ -241,10 +245,10 @@ class Closings:
         if any(_is_same(frame, each) for each in kept):
             return frame.clear()
         standing = _joined(kept).filter(pl.col("stream") == frame["stream"][0])
-        fullest = standing.group_by(_KEY).agg(fullest=pl.col("readings").max())
-        new = frame.join(standing, on=[*_KEY, "readings", "digest"], how="anti", maintain_order="left")
+        fullest = standing.group_by(_KEY).agg(fullest=_RANK.max())
+        new = frame.join(standing, on=[*_KEY, "admission", "readings", "digest"], how="anti", maintain_order="left")
         poorer = new.join(fullest, on=_KEY, how="left", maintain_order="left")
-        return poorer.filter(pl.col("readings") >= pl.col("fullest").fill_null(0)).drop("fullest")
+        return poorer.filter(pl.col("fullest").fill_null(0) <= _RANK).drop("fullest")
 
     def _end(self) -> int:
         end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
@@ -282,7 +286,7 @@ def _by_second(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
 
 def _is_same(frame: pl.DataFrame, other: pl.DataFrame) -> bool:
     """Tell whether two frames of one second say the same, row by row."""
-    names = ("stream", "subject_kind", "subject", "readings", "digest")
+    names = ("stream", "subject_kind", "subject", "admission", "readings", "digest")
     return len(frame) == len(other) and all((frame[name] == other[name]).all() for name in names)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from schemas.metering import MEASURED
+from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind, gpu_subject
 from streams.condition import Bools, Ints
 from streams.members import ESTIMATE, UNKNOWN_POWER, Members
@@ -289,4 +290,5 @@ def _zeroed(column: Ints) -> Ints:
 
 
 def _block(start: int, **columns: Ints) -> Block:
+    columns["admission"] = np.full_like(columns["readings"], ADMISSION_VERSION)
     return Block(seconds=np.array([start]), **{name: column[None, :].copy() for name, column in columns.items()})

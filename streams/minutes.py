@@ -42,6 +42,7 @@ def minutes_of(seconds: Block) -> Block:
         oldest_age=_age_at_end(seconds.oldest_age, left, first),
         readings=np.add.reduceat(seconds.readings, first),
         digest=np.add.reduceat(seconds.digest, first),
+        admission=_least_said(seconds.admission, first),
     )
 
 
@@ -75,7 +76,7 @@ def rows_of(whose: pl.DataFrame, block: Block, *, every_seconds: int) -> pl.Data
         "expected": block.expected.ravel(),
         "reporting": block.reporting.ravel(),
         "oldest_age_seconds": _column(block.oldest_age, 1e-6),
-        "version_admission": pl.repeat(ADMISSION_VERSION, windows * subjects, dtype=pl.Int16, eager=True),
+        "version_admission": np.where(block.admission == MISSING, ADMISSION_VERSION, block.admission).ravel(),
         "version_facility": np.tile(whose["facility"].to_numpy(), windows),
         "version_generation": pl.repeat(0, windows * subjects, dtype=pl.Int32, eager=True),
         "version_readings": block.readings.ravel(),
@@ -111,6 +112,13 @@ def _mean(column: Ints, first: Ints) -> Ints:
 def _greatest(column: Ints, first: Ints) -> Ints:
     greatest: Ints = np.maximum.reduceat(column, first)
     return greatest
+
+
+def _least_said(column: Ints, first: Ints) -> Ints:
+    """Return the least of what is not missing."""
+    most = np.iinfo(np.int64).max
+    least: Ints = np.minimum.reduceat(np.where(column == MISSING, most, column), first)
+    return np.where(least == most, MISSING, least)
 
 
 def _age_at_end(age: Ints, left: Ints, first: Ints) -> Ints:

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Kind, Partial
+from schemas.rejection import ADMISSION_VERSION
 from streams.closing import NO_TIME, SECOND, Messages, Passage, Revisable, final_end
 from streams.late_spans import LateSpans
 
@@ -163,6 +164,7 @@ class Stream(ABC, Generic[R]):
             first_second=first * SECOND,
             end_second=end * SECOND,
             watermark=0 if self.watermark == NO_TIME else self.watermark,
+            admission=ADMISSION_VERSION,
         )
 
 

@@ -308,4 +308,4 @@ def _stretches(rows: pl.DataFrame, seconds: int) -> Iterator[pl.DataFrame]:
 
 def _no_block(members: Members) -> Block:
     nothing = np.zeros((0, len(members.subjects)), dtype=np.int64)
-    return Block(np.zeros(0, dtype=np.int64), *[nothing] * 15)
+    return Block(np.zeros(0, dtype=np.int64), *[nothing] * 16)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import polars as pl
 
+from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind
 from streams.bounds import BOUNDLESS, FRESH_MICROSECONDS, Known, extra, left_of_nameplates
 from streams.condition import Ints
@@ -22,13 +23,17 @@ __all__ = ["MISSING", "SECOND", "Block", "Sources", "assemble", "subjects_of"]
 SECOND = 1_000_000
 
 
+_NO_ADMISSION = np.iinfo(np.int64).max
+
+
 @dataclass(frozen=True)
 class Block:
     """Hold whole seconds of all subjects: int64 arrays [second, subject], MISSING where null.
 
     `seconds` are the starts of the seconds, UTC µs, ascending. Powers in mW (`low` and `high` are the
     bounds when the silent draw nothing or all they can), energy in mJ, current in A²µs, ages in µs,
-    temperature in 0.1 °C, utilization as a sum in 10⁻⁴ and a count.
+    temperature in 0.1 °C, utilization as a sum in 10⁻⁴ and a count; `admission` is the oldest version of admission
+    that any of it was made by.
     """
 
     seconds: Ints
@@ -47,6 +52,7 @@ class Block:
     oldest_age: Ints
     readings: Ints
     digest: Ints
+    admission: Ints
 
     def at(self, index: int | slice) -> Block:
         """Return the seconds that an index of `seconds` chooses."""
@@ -60,8 +66,9 @@ class Block:
 
 
 def assemble(members: Members, partials: pl.DataFrame) -> Block:
-    """Return the seconds of `partials` (PARTIAL's columns and `stream`) for every subject of `members`.
+    """Return the seconds of `partials` for every subject of `members`.
 
+    `partials` has PARTIAL's columns and `stream`, and `admission` (version, i64) where it is not ours.
     One row a (stream, second, subject_kind, subject) is expected, the newest where there were several. A
     source without a row is silent: expected, not reporting. Rows of unknown subjects belong to no sum.
     """
@@ -94,6 +101,7 @@ def subjects_of(sources: Sources) -> Block:
         oldest_age=power.greatest(sources.column("oldest_age_microseconds"), width),
         readings=counted.sum(zeroed(sources.column("readings"))),
         digest=counted.sum(zeroed(sources.column("digest"))),
+        admission=np.repeat(sources.admission[:, None], width, axis=1),
     )
 
 
@@ -112,6 +120,8 @@ class Sources:
     """Scatter rows of partials, as `assemble` wants them, into dense arrays [second, source]."""
 
     def __init__(self, members: Members, partials: pl.DataFrame) -> None:
+        if "admission" not in partials.columns:
+            partials = partials.with_columns(admission=pl.lit(ADMISSION_VERSION, pl.Int64))
         known = members.sources.select("source", subject_kind="kind", subject="id")
         heard = partials.join(known, on=["subject_kind", "subject"], how="inner")
         self.contradicted = _contradicted(heard)
@@ -133,6 +143,13 @@ class Sources:
             dense[self._where] = self.rows[name].cast(pl.Int64).fill_null(MISSING).to_numpy()
             self._columns[name] = dense
         return self._columns[name]
+
+    @property
+    def admission(self) -> Ints:
+        """Return, by second, the oldest version of admission that any part of it was made by."""
+        said = self.column("admission")
+        oldest: Ints = np.where(said == MISSING, _NO_ADMISSION, said).min(axis=1, initial=_NO_ADMISSION)
+        return np.where(oldest == _NO_ADMISSION, ADMISSION_VERSION, oldest)
 
     @property
     def _rest(self) -> Ints:
@@ -202,9 +219,11 @@ def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:
     is_meter = pl.col("subject_kind") == SubjectKind.METER
     meters = rows.filter(is_meter).sort("reporting", "readings", "stream").unique(key, keep="last", maintain_order=True)
     peaks = ["temperature_max_decicelsius", "oldest_age_microseconds", "energy_method", "expected"]
-    keys = {*key, "subject_kind", "subject", "stream"}
+    keys = {*key, "subject_kind", "subject", "stream", "admission"}
     sums = [pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
             for name in rows.columns if name not in keys and name not in peaks]  # fmt: skip
     racks = rows.filter(~is_meter).group_by(*key, "subject_kind", "subject", maintain_order=True)
-    joined = racks.agg(pl.col("stream").first(), *sums, *(pl.col(name).max() for name in peaks))
+    joined = racks.agg(
+        pl.col("stream").first(), pl.col("admission").min(), *sums, *(pl.col(name).max() for name in peaks)
+    )
     return pl.concat([meters, joined.select(meters.columns)], how="vertical_relaxed")

@@ -167,7 +167,7 @@ def one_subject(powers: list[int | None]) -> Block:
     age = np.where(there == 1, 250_000, MISSING)
     return Block(
         seconds, column, column, column, column, column, column, column, there, there, column,
-        np.ones_like(there), there, age, there, there,
+        np.ones_like(there), there, age, there, there, np.ones_like(there),
     )  # fmt: skip
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from schemas.facility import load
 from schemas.partial import PARTIAL, Envelope, Partial
+from schemas.registry import assign
 from schemas.subject import SubjectKind
 from streams import closing, stream
 from streams.closing import Messages, Passage
-from streams.closings import Closings
+from streams.closings import ROWS, Closings
 from streams.gpu_stream import GpuStream
+from streams.members import members_of
 from streams.roll_up import GPU_TOPIC, RollUp
+from streams.sums import Sources, assemble
+from tests.streams.live_equals_lake.campus_log import CAMPUS
 from tests.streams.log import SECOND, START, Gpu, always, meters, play, rows, slots
 from tests.streams.rules.without import fails_without, told
 
@@ -94,10 +99,12 @@ def test_a_restarted_worker_tells_nothing_below_its_floor() -> None:
     told([row for row in again if row != whole[row[:2]]], [], "a second that was not read whole")
 
 
-def a_partial(partition: int, kind: str, second: int, watts: int | None, readings: int = 1) -> Partial:
+def a_partial(  # noqa: PLR0917
+    partition: int, kind: str, second: int, watts: int | None, readings: int = 1, admission: int = 1
+) -> Partial:
     """Return what a partition says of one second of the rack of its own number; None = a closing without rows."""
     first, end = (START + second) * SECOND, (START + second + 1) * SECOND
-    envelope = Envelope("telemetry.gpu.v1", partition, 0, 0, kind, first, end, end)
+    envelope = Envelope("telemetry.gpu.v1", partition, 0, 0, kind, first, end, end, admission)
     row = dict.fromkeys(PARTIAL.polars) | {
         "second": first, "subject_kind": int(SubjectKind.RACK), "subject": partition, "power_milliwatts": watts,
         "utilization_count": 0, "expected": 1, "reporting": 1, "readings": readings, "digest": readings,
@@ -145,9 +152,7 @@ def the_last_in_the_log(self: Closings) -> pl.DataFrame:
     frames = [frame for second in sorted(self._revised) for frame in self._later[second]]
     self._revised.clear()
     key = ["second", "stream", "subject_kind", "subject"]
-    return pl.concat([PARTIAL.empty().with_columns(stream=0).cast({"stream": pl.Int64}), *frames]).unique(
-        key, keep="last", maintain_order=True
-    )
+    return pl.concat([pl.DataFrame(schema=ROWS), *frames]).unique(key, keep="last", maintain_order=True)
 
 
 @fails_without("streams.closings:Closings.revised", the_last_in_the_log, says="arrival decides")
@@ -162,3 +167,46 @@ def test_of_what_a_restarted_worker_says_again_the_fuller_stands() -> None:
         if len(now := both.revised()):
             latest = now.filter(subject=1)["power_milliwatts"].to_list()
     told(latest, [300], "arrival decides")
+
+
+@fails_without("streams.closings:_RANK", pl.col("readings"), says="the refused reading still counts")
+def test_a_stricter_admission_that_now_refuses_a_reading_stands_though_it_counts_less() -> None:
+    """After an upgrade a second is told again, by the new admission, with a reading less."""
+    first = [a_partial(number, "closing", second, 300, readings=3) for second in range(3) for number in (1, 2)]
+    again = [a_partial(1, "closing", second, 200, readings=2, admission=2) for second in range(3)]
+    told(read([*first, *again])[1], [(second, 500) for second in range(3)], "the refused reading still counts")
+
+
+def the_admission_of_this_program(self: Sources) -> np.ndarray:
+    return np.full(len(self.seconds), 2)
+
+
+@fails_without("streams.sums:Sources.admission", property(the_admission_of_this_program), says="by two admissions")
+def test_a_window_of_which_a_part_was_admitted_before_an_upgrade_is_of_the_older_admission() -> None:
+    """Else one that still counts what is refused now would be greater than the one that counts none of it."""
+    registry = assign(load(CAMPUS))
+    members = members_of(registry)
+    racks = [(rack, 2 if rack == 5 else 1) for rack in (5, 6, 7)]
+    said = [
+        a_partial(rack, "closing", 0, 100, admission=by).rows.with_columns(stream=0, admission=by) for rack, by in racks
+    ]
+    mixed, new = (assemble(members, pl.concat(part)) for part in (said, [said[0]]))
+    assert {*new.admission.ravel().tolist()} == {2}
+    assert {*mixed.admission.ravel().tolist()} == {1}, "a window made by two admissions is told to be of the newer"
+
+
+def not_whole(self: stream.Stream) -> tuple[int, str] | None:
+    place = REAL_PLACE(self)
+    return place and (place[0], "")
+
+
+@fails_without("streams.stream:Stream.place", not_whole, says="seconds are missing")
+def test_a_restart_whose_admission_refuses_the_first_readings_closes_the_same_seconds() -> None:
+    """The floor is noted beside the offset: taken from what is admitted first, it would come later."""
+    log = [a_rack(second / 2) for second in range(60)]
+    first = RollUp(always(slots(), meters()))
+    play(log, roll_up=first)
+    offset, note = first.places()[GPU_TOPIC, 0]
+    stricter = [[] if offset <= at < offset + 5 else message for at, message in enumerate(log)]
+    again = [each.envelope for each in play(stricter, first=offset, note=note) if each.envelope.kind == "closing"]
+    told(again[0].first_second // SECOND - START, offset // 2, "seconds are missing")
