@@ -17,7 +17,7 @@ import polars as pl
 
 from schemas.partial import Envelope
 from schemas.subject import SubjectKind
-from streams.closings import Stream
+from streams.closings import PIECES, Stream
 from streams.condition import Ints
 from streams.device_minutes import Devices, Minute, devices_of, gpu_minutes, node_minutes
 from streams.histograms import EVERY_SECONDS, gpu_histograms, power_histograms
@@ -29,10 +29,10 @@ from streams.sums import Block
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
-ROWS_A_MESSAGE = 12_000
-"""WINDOW rows in one message: about 2 MB of Arrow."""
-RACKS_A_MESSAGE = 200
-"""Racks whose histograms make one message: about 16,000 rows."""
+ROWS_A_MESSAGE = 6_000
+"""WINDOW rows in one message: about 1 MB of Arrow, made in some 10 ms."""
+RACKS_A_MESSAGE = 50
+"""Racks whose histograms make one message: about 10,000 rows."""
 SUBJECTS_A_MESSAGE = 1_000
 
 Kind = Literal["closing", "revision"]
@@ -123,12 +123,14 @@ class DeviceMinutes:
         `open_from` is the oldest minute that may still be changed at this place of the log, `reached` the end of
         what is closed there: what comes later of a minute is a revision, whether the minute was told yet or not.
         """
-        if envelope.first_second < open_from:
+        start = envelope.first_second
+        minute = start // MINUTE * MINUTE
+        if start < open_from or envelope.kind not in PIECES:
             return
-        if envelope.kind == "piece":
-            _mark(self._touched, self._pieces.take(rows), reached)
-        elif envelope.kind == "histogram":
-            _mark(self._touched_racks, self._pieces.take_histogram(rows), reached)
+        is_piece = envelope.kind == "piece"
+        changed = (self._pieces.take if is_piece else self._pieces.take_histogram)(start, rows)
+        if minute + MINUTE <= reached and len(changed):
+            (self._touched if is_piece else self._touched_racks).setdefault(minute, []).append(changed)
 
     def close(self, registry: Registry, members: Members, seconds: Block, minutes: Block, why: Telling) -> None:
         """Put closed or revised minutes of the subjects of `members` on the list; `seconds` are those they are of."""
@@ -218,8 +220,8 @@ class DeviceMinutes:
         return closed.facility.split("histograms", telling, rows, whose)
 
     def _of_racks(self, telling: Telling, facility: Facility, racks: pl.DataFrame) -> list[SiteMinute]:
-        chosen = pl.col("subject").is_in(racks["subject"].implode())
-        rows = gpu_histograms(racks, self._pieces.histograms(telling.minute, chosen), telling.minute)
+        pieces = self._pieces.histograms(telling.minute, racks["subject"].to_numpy())
+        rows = gpu_histograms(racks.select("subject", "facility"), pieces, telling.minute)
         whose = racks.select(pl.lit(SubjectKind.RACK, pl.Int8).alias("subject_kind"), "subject", "site")
         return facility.split("histograms", telling, rows, whose)
 
@@ -232,9 +234,3 @@ class DeviceMinutes:
             gpus = gpus.filter(pl.Series(np.isin(devices.gpu_subject, only), dtype=pl.Boolean))
         whose = pl.concat([devices.nodes, devices.gpus])
         return closed.facility.split("windows", telling, pl.concat([nodes, gpus]), whose)
-
-
-def _mark(touched: dict[int, list[Ints]], changed: dict[int, Ints], reached: int) -> None:
-    for minute, subjects in changed.items():
-        if minute + MINUTE <= reached and len(subjects):
-            touched.setdefault(minute, []).append(subjects)

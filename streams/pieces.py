@@ -6,7 +6,9 @@ middle of a minute. A message costs a scatter of its rows, so that the end of a 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -32,11 +34,17 @@ _NULLS = {"temperature_max_decicelsius": NOTHING, "energy_first_joules": NOTHING
 Rows = NDArray[np.void]
 
 
-class Histogram(NamedTuple):
-    """Hold the histograms of one message: the version of each rack, and rows ordered by rack."""
+class RackPiece(NamedTuple):
+    """Hold the histograms of one rack and piece: their version, and a number of (metric, bin) with its counts."""
 
-    racks: pl.DataFrame
-    rows: pl.DataFrame
+    readings: int
+    digest: int
+    binned: Ints
+    counts: Ints
+
+
+BIN_BITS = 16
+"""`binned` is the metric above so many bits for the bin, which may be negative: half of them is added to it."""
 
 
 class Pieces:
@@ -46,33 +54,26 @@ class Pieces:
         self._subjects: Ints = np.empty(0, np.int64)
         self._columns: Ints = np.empty(0, np.int64)
         self._kept: dict[int, Rows] = {}
-        self._histograms: dict[int, list[Histogram]] = {}
+        self._histograms: dict[int, dict[int, RackPiece]] = {}
 
-    def take(self, rows: pl.DataFrame) -> dict[int, Ints]:
-        """Take PIECE rows; return the subjects whose piece is another now, by its minute (µs)."""
-        changed: dict[int, Ints] = {}
-        for (start,), of_start in rows.with_columns(pl.col("start").cast(pl.Int64)).group_by("start"):
-            assert isinstance(start, int)
-            subjects = of_start["subject"].to_numpy().astype(np.int64)
-            is_newer = self._put(start, self._columns_of(subjects), _rows(of_start))
-            minute = start // MINUTE * MINUTE
-            changed[minute] = np.append(changed.get(minute, np.empty(0, np.int64)), subjects[is_newer])
-        return changed
+    def take(self, start: int, rows: pl.DataFrame) -> Ints:
+        """Take PIECE rows of the piece that begins at `start` (µs); return the subjects whose piece is another now."""
+        subjects = rows["subject"].to_numpy().astype(np.int64)
+        return subjects[self._put(start, self._columns_of(subjects), _rows(rows))]
 
-    def take_histogram(self, rows: pl.DataFrame) -> dict[int, Ints]:
-        """Take PIECE_HISTOGRAM rows; return the racks of which they say something else than before, by minute (µs)."""
-        changed: dict[int, Ints] = {}
-        for (start,), of_start in rows.with_columns(pl.col("start").cast(pl.Int64)).group_by("start"):
-            assert isinstance(start, int)
-            versions = of_start.select("subject", "readings", "digest").unique("subject", keep="first")
-            counts = of_start.select("subject", "metric", "bin", "count")
-            said = self._histograms.setdefault(start, [])
-            before = pl.concat([versions.clear(), *(each.racks for each in said)])
-            said.append(Histogram(versions, counts))
-            minute = start // MINUTE * MINUTE
-            racks = versions.join(before, on=versions.columns, how="anti")["subject"].to_numpy().astype(np.int64)
-            changed[minute] = np.append(changed.get(minute, np.empty(0, np.int64)), racks)
-        return changed
+    def take_histogram(self, start: int, rows: pl.DataFrame) -> Ints:
+        """Take PIECE_HISTOGRAM rows of such a piece; return the racks of which it says something else now."""
+        said, changed = self._histograms.setdefault(start, {}), []
+        for rack, piece in _by_rack(rows):
+            before = said.get(rack)
+            if (
+                before is None
+                or piece.readings > before.readings
+                or (piece.readings == before.readings and piece.digest != before.digest)
+            ):
+                said[rack] = piece
+                changed.append(rack)
+        return np.array(changed, np.int64)
 
     def of_minute(self, minute: int, subjects: Ints) -> list[tuple[int, Rows]]:
         """Return (start, rows of these subjects) of each piece of a minute, the oldest first."""
@@ -80,13 +81,10 @@ class Pieces:
         at = self._find(subjects)
         return [(start, _picked(self._kept[start], at)) for start in starts]
 
-    def histograms(self, minute: int, chosen: pl.Expr) -> pl.DataFrame:
-        """Return frame (start, subject, metric, bin, count, readings, digest): the pieces of a minute of some racks."""
-        parts = []
-        for start in sorted(start for start in self._histograms if minute <= start < minute + MINUTE):
-            found = _greatest(self._histograms[start], chosen)
-            parts += [part.select(pl.lit(start, pl.Int64).alias("start"), pl.all()) for part in found]
-        return pl.concat([pl.DataFrame(schema=_COUNTS), *parts])
+    def histograms(self, minute: int, racks: Ints) -> list[list[RackPiece]]:
+        """Return, by rack, what the pieces of a minute say of its GPUs."""
+        of_minute = [said for start, said in self._histograms.items() if minute <= start < minute + MINUTE]
+        return [[said[rack] for said in of_minute if rack in said] for rack in racks.tolist()]
 
     def came(self, minute: int, subjects: Ints) -> bool:
         """Tell whether any of these GPUs said something in a minute."""
@@ -128,23 +126,14 @@ class Pieces:
         return np.where(self._subjects[place] == subjects, self._columns[place], -1)
 
 
-_COUNTS: dict[str, Any] = {
-    "start": pl.Int64, "subject": pl.Int32, "metric": pl.Int8, "bin": pl.Int16, "count": pl.Int32,
-    "readings": pl.Int32, "digest": pl.Int64,
-}  # fmt: skip
-
-
-def _greatest(messages: list[Histogram], chosen: pl.Expr) -> list[pl.DataFrame]:
-    """Return the rows of each chosen rack from the message that has most of its readings, of equal ones the last."""
-    versions = pl.concat([
-        each.racks.filter(chosen).with_columns(message=pl.lit(nth, pl.Int32)) for nth, each in enumerate(messages)
-    ])  # fmt: skip
-    by_version = versions.sort("readings", "message")
-    stands = by_version.unique("subject", keep="last").partition_by("message", as_dict=True)
-    return [
-        messages[int(nth)].rows.join(racks.drop("message"), on="subject", how="inner")
-        for (nth,), racks in sorted(stands.items())
-    ]
+def _by_rack(rows: pl.DataFrame) -> Iterator[tuple[int, RackPiece]]:
+    """Yield the histograms of each rack; the rows of a rack follow each other."""
+    names = ("subject", "readings", "digest", "metric", "bin", "count")
+    rack, readings, digest, metric, number, count = (rows[name].to_numpy().astype(np.int64) for name in names)
+    binned = (metric << BIN_BITS) + number + (1 << (BIN_BITS - 1))
+    starts = np.flatnonzero(np.append(True, rack[1:] != rack[:-1])[: len(rack)]).tolist()
+    for first, end in pairwise([*starts, len(rack)]):
+        yield int(rack[first]), RackPiece(int(readings[first]), int(digest[first]), binned[first:end], count[first:end])
 
 
 def _rows(frame: pl.DataFrame) -> Rows:

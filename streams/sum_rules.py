@@ -38,6 +38,8 @@ ROWS_AT_ONCE = 120_000
 """WINDOW rows that one call of `close` leads to, so that a replay of hours holds up no reading for long."""
 ROWS_A_MESSAGE = 12_000
 """WINDOW rows in one message: about 2 MB of Arrow."""
+ROWS_OF_MINUTES = 2_000
+"""Rows of minutes of GPUs and of histograms after which a call of `close` ends where nothing else waits."""
 
 Kind = Literal["closing", "revision"]
 
@@ -111,7 +113,7 @@ class SumRules:
         if (closed := self.closings.close(at_most)) is not None:
             alerts, windows = self._closed(closed)
         windows += self._revised(self.closings.revised())
-        minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_A_MESSAGE)
+        minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_OF_MINUTES)
         self._forget()
         return Output(alerts, windows, minutes)
 
