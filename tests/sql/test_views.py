@@ -50,6 +50,7 @@ def test_views_of_an_empty_lake_have_their_columns_and_no_rows(tmp_path: Path) -
         "gpu",
         "jobs",
         "windows",
+        "histograms",
         "alerts",
         "rejected",
         "episodes",
