@@ -11,7 +11,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.column import Record
@@ -21,6 +20,7 @@ from schemas.subject import SubjectKind, gpu_subject
 from streams.cells import TEMPERATURE_BIAS
 from streams.digest import hashed
 from streams.gpu_slots import GpuSlots
+from streams.partial_rows import Nullable, rows_of
 from streams.ring import RingView
 
 Int64s = NDArray[np.int64]
@@ -207,11 +207,10 @@ def _counts(rack: Int64s, number: NDArray[np.integer], there: Bools) -> tuple[In
 def _frame(
     record: Record, columns: dict[str, tuple[Int64s, Bools | None]], chosen: Bools | None = None
 ) -> pl.DataFrame:
-    # Through Arrow: polars' own constructor costs ten times as much for a frame of few rows and many columns.
-    arrays = []
-    for field in record.arrow:
-        values, is_null = columns[field.name]
-        if chosen is not None and not chosen.all():
-            values, is_null = values[chosen], None if is_null is None else is_null[chosen]
-        arrays.append(pa.array(values, mask=is_null).cast(field.type))
-    return cast(pl.DataFrame, pl.from_arrow(pa.RecordBatch.from_arrays(arrays, schema=record.arrow)))
+    given: dict[str, Int64s | Nullable] = {}
+    is_all = chosen is None or bool(chosen.all())
+    for name, (values, is_null) in columns.items():
+        here = values if is_all else values[chosen]
+        nulls = is_null if is_null is None or is_all else is_null[chosen]
+        given[name] = here if nulls is None else Nullable(here, nulls)
+    return rows_of(record, given, int(np.count_nonzero(chosen)) if chosen is not None else len(values))

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.column import Record
 from schemas.partial import PARTIAL
 
 Int64s = NDArray[np.int64]
@@ -23,16 +24,20 @@ class Nullable(NamedTuple):
 
 
 def partial_rows(columns: Mapping[str, Int64s | Nullable]) -> pl.DataFrame:
-    """Return PARTIAL rows; a column that is not given is null in all of them.
+    """Return PARTIAL rows; a column that is not given is null in all of them."""
+    return rows_of(PARTIAL, columns, len(columns["second"]))
+
+
+def rows_of(record: Record, columns: Mapping[str, Int64s | Nullable], count: int) -> pl.DataFrame:
+    """Return `count` rows of a record; a column that is not given is null in all of them.
 
     Through Arrow, and its types through numpy: polars' own constructor costs five times as much for few rows.
     """
-    count = len(columns["second"])
     arrays = [
         _array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
-        for field in PARTIAL.arrow
+        for field in record.arrow
     ]
-    return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, schema=PARTIAL.arrow))
+    return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, schema=record.arrow))
 
 
 def _array(column: Int64s | Nullable, dtype: pa.DataType) -> pa.Array:

@@ -19,7 +19,7 @@ from schemas.message import Message
 from schemas.partial import encode
 from schemas.timeline import Timeline
 from schemas.topics import BY_NAME
-from streams import gpu_intake, gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
+from streams import gpu_intake, gpu_pieces, gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
 from streams.gpu_intake import in_blocks, take_in
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC
@@ -82,6 +82,10 @@ def watched() -> Stopwatch:
         (ring.Ring, "close", "ring: close"),
         (gpu_stream.GpuStream, "_take", "stream: take"),
         (stream.Stream, "feed", "stream: feed"),
+        (gpu_pieces, "_digests", "pieces: digests"),
+        (gpu_pieces, "_histogram", "pieces: histograms"),
+        (gpu_pieces, "_frame", "pieces: frames"),
+        (gpu_pieces, "piece", "pieces: sums"),
         (gpu_stream, "rack_rows", "partial: frame"),
         (stream.Stream, "_split", "partial: split"),
         (here, "encode", "partial: encode"),
