@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from schemas import arrow
-from schemas.admission import admit
+from schemas.admission import Clock, admit
 from schemas.alert import Alert
 from schemas.decode import decode
 from schemas.message import Message
@@ -19,8 +19,11 @@ from schemas.topics import BY_NAME
 from streams.evaluate import Evaluator
 from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
+from streams.snapshot import decode as decode_snapshot
+from streams.snapshot import restore, take
 from streams.watch import Watch
-from tests.streams.live_equals_lake.campus_log import Sent
+from streams.watches import Watches
+from tests.streams.live_equals_lake.campus_log import SECOND, START, Sent
 
 TOPICS = (GPU_TOPIC, METER_TOPIC)
 STREAMS = [(topic, number) for topic in TOPICS for number in range(BY_NAME[topic].partitions)]
@@ -40,7 +43,9 @@ def logs_of(sent: Iterable[Sent]) -> Logs:
         offset = ends[topic, partition]
         ends[topic, partition] += 1
         headers = tuple(arrow.headers(record))
-        message = Message(topic, partition, offset, round(at * 1e6), key, arrow.encode(record, rows), headers)
+        message = Message(
+            topic, partition, offset, START * SECOND + round(at * 1e6), key, arrow.encode(record, rows), headers
+        )
         logs[topic].append(message)
     return logs
 
@@ -48,7 +53,8 @@ def logs_of(sent: Iterable[Sent]) -> Logs:
 class Undisturbed:
     """A roll-up worker and an evaluator that nobody kills: what they tell of a whole log."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, clock: Clock = "event") -> None:
+        self._clock: Clock = clock
         self.registry = watch.registry
         self.roll_up = RollUp(InForce.always(self.registry), clock="event")
         self.evaluator = Evaluator(watch, STREAMS)
@@ -75,23 +81,91 @@ class Undisturbed:
         """Return each transition once."""
         return {alert.identity: alert for alert in self.alerts}
 
-    def _drain(self, topic: str, messages: list[Message]) -> None:
-        messages = sorted(messages, key=lambda message: (message.partition, message.offset))
-        record = BY_NAME[topic].record
-        assert record is not None
-        rows = admit(record, decode(topic, messages, self.registry).frame, self.registry, clock="event").rows
-        ends = {message.partition: message.offset + 1 for message in messages}
-        if topic == METER_TOPIC:
-            self.alerts += self.evaluator.read(rows, ends)
-        self._take(self.roll_up.feed(topic, rows, ends, 0))
+    def begin(self, streams: Iterable[tuple[str, int]], places: Mapping[tuple[str, int], tuple[int, str]]) -> None:
+        """Begin a worker anew at these places."""
+        self.roll_up = RollUp(InForce.always(self.registry), clock="event")
+        for stream in streams:
+            self.roll_up.assign(stream, places[stream][1], 0)
 
-    def _take(self, partials: Iterable[Partial]) -> None:
-        for partial in partials:
-            self.evaluator.take(self._at, partial.envelope, partial.rows)
-            self._at += 1
+    def rolled_up(self, topic: str, messages: list[Message]) -> list[Partial]:
+        """Return what the worker makes of messages."""
+        if not messages:
+            return []
+        rows, ends = self._admitted(topic, messages)
+        return self.roll_up.feed(topic, rows, ends, 0)
+
+    def judge(self, messages: list[Message]) -> None:
+        """Let the evaluator read messages of meters."""
+        if messages:
+            self.alerts += self.evaluator.read(*self._admitted(METER_TOPIC, messages))
+
+    def put_together(self, partials: Iterable[tuple[int, Partial]]) -> None:
+        """Let the evaluator take partials by their offsets, and tell all that closes."""
+        for offset, partial in partials:
+            self.evaluator.take(offset, partial.envelope, partial.rows)
         while True:
             output = self.evaluator.close()
             self.alerts += output.alerts
             self.windows += [each.rows for each in output.windows]
             if not self.evaluator.is_behind:
                 return
+
+    def _admitted(self, topic: str, messages: list[Message]) -> tuple[pl.DataFrame, dict[int, int]]:
+        messages = sorted(messages, key=lambda message: (message.partition, message.offset))
+        record = BY_NAME[topic].record
+        assert record is not None
+        rows = admit(record, decode(topic, messages, self.registry).frame, self.registry, clock=self._clock).rows
+        return rows, {message.partition: message.offset + 1 for message in messages}
+
+    def _drain(self, topic: str, messages: list[Message]) -> None:
+        if topic == METER_TOPIC:
+            self.judge(messages)
+        self._take(self.rolled_up(topic, messages))
+
+    def _take(self, partials: Iterable[Partial]) -> None:
+        for partial in partials:
+            self.put_together([(self._at, partial)])
+            self._at += 1
+
+
+def disturbed(watch: Watch, logs: Logs, seed: int) -> tuple[pl.DataFrame, dict[tuple[object, ...], Alert]]:
+    """Return windows and alerts of a log read in random drains by a worker and an evaluator that die again and again.
+
+    The worker comes back from its last commit, the evaluator from its last snapshot; what they told since stays told.
+    """
+    draw, run = np.random.default_rng(seed), Undisturbed(watch)
+    used = {(message.topic, message.partition) for log in logs.values() for message in log}
+    ends = {at: sum((m.topic, m.partition) == at for m in logs[at[0]]) for at in used}
+    by_partition = {at: [m for m in logs[at[0]] if m.partition == at[1]] for at in used}
+    committed, alerts, windows, kept = dict.fromkeys(STREAMS, (0, "")), [], [], take(run.evaluator, {}).encode()
+    partials: list[Partial] = []
+    run.begin(STREAMS, committed)
+    partials += run.roll_up.idle(set(STREAMS) - used, LONG_AFTER)
+    read, heard, at = dict.fromkeys(used, 0), dict.fromkeys(range(4), 0), 0
+    while any(read[each] < ends[each] for each in used) or at < len(partials):
+        topic = TOPICS[int(draw.integers(2))]
+        due = [
+            m for each in used if each[0] == topic for m in by_partition[each][read[each] :][: int(draw.integers(40))]
+        ]
+        read |= {(m.topic, m.partition): m.offset + 1 for m in due}
+        partials += run.rolled_up(topic, due)
+        if draw.random() < 0.3:
+            committed |= run.roll_up.places()
+        if draw.random() < 0.06:
+            run.begin(STREAMS, committed)
+            read = {each: committed[each][0] for each in used}
+        news = [m for n in heard for m in by_partition.get((METER_TOPIC, n), [])[heard[n] :][: int(draw.integers(120))]]
+        heard |= {m.partition: m.offset + 1 for m in news}
+        run.judge(news)
+        end = at + int(draw.integers(900))
+        run.put_together(enumerate(partials[at:end], at))
+        at = min(end, len(partials))
+        alerts, windows = alerts + run.alerts, windows + run.windows
+        run.alerts, run.windows = [], []
+        if draw.random() < 0.3:
+            kept = take(run.evaluator, {}).encode()
+        if draw.random() < 0.06:
+            restored = restore(decode_snapshot(kept), Watches.always(watch), STREAMS)
+            run.evaluator, at = restored.evaluator, restored.positions.get(("windows.rack.v1", 0), 0)
+            heard = {n: restored.positions.get((METER_TOPIC, n), 0) for n in heard}
+    return pl.concat(windows), {alert.identity: alert for alert in alerts}

@@ -13,7 +13,7 @@ from schemas.facility import load
 from schemas.registry import Registry, assign
 from streams.watch import Watch, watch
 from tests.streams.live_equals_lake.campus_log import CALM_SECS, CAMPUS, RULES, START, campus_log
-from tests.streams.live_equals_lake.in_memory import Logs, Undisturbed, logs_of
+from tests.streams.live_equals_lake.in_memory import Logs, Undisturbed, disturbed, logs_of
 from tests.streams.live_equals_lake.live import (
     Kills,
     live_through_kills,
@@ -23,6 +23,8 @@ from tests.streams.live_equals_lake.live import (
     told_windows,
 )
 from tests.streams.live_equals_lake.reference import differences, lake_of, raw_rows, reference
+from tests.streams.live_equals_lake.worker import place_of_what_is_closed
+from tests.streams.rules.without import fails_without
 
 KILLS = 20
 SOAK_ROUNDS = 10
@@ -40,6 +42,17 @@ def test_windows_of_an_undisturbed_run_are_those_of_the_raw_rows(campus: Watch, 
     run = Undisturbed(campus).read(logs, drains=9, seed=seed)
     assert run.roll_up.too_late()
     assert_told(pl.concat(run.windows), logs, campus.registry, end=START + 120)
+
+
+@fails_without("streams.stream:Stream.place", place_of_what_is_closed, says="windows differ")
+def test_lateness_duplicates_silences_skews_and_restarts_change_nothing() -> None:
+    """The worker comes back from its last commit, the evaluator from its last snapshot, each several times."""
+    watched = watch(RULES, assign(load(CAMPUS)))
+    for seed in range(2):
+        logs = logs_of(campus_log(watched.registry, 60, seed))
+        windows, alerts = disturbed(watched, logs, seed)
+        assert_told(windows, logs, watched.registry, end=START + 56)
+        assert alerts == Undisturbed(watched).read(logs).told(), "other alerts than those of a quiet run"
 
 
 def assert_told(told: pl.DataFrame, logs: Logs, registry: Registry, *, end: int) -> None:
