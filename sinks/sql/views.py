@@ -65,7 +65,8 @@ FROM (
     SELECT * FROM raw.gpu
     QUALIFY row_number() OVER (
         PARTITION BY rack, node, gpu, instance, time, unregistered_path
-        ORDER BY power_deciwatts DESC NULLS LAST, energy_whole_joules DESC NULLS LAST, _offset, _row
+        ORDER BY power_deciwatts DESC NULLS LAST, utilization_e4 DESC NULLS LAST, energy_whole_joules DESC NULLS LAST,
+                 temperature_celsius DESC NULLS LAST, _offset, _row
     ) = 1
 ) g
 LEFT JOIN raw.racks_by_id r ON r.id = g.rack
@@ -89,7 +90,8 @@ FROM (
     WHERE meter <> {canary.METER_ID}
     QUALIFY row_number() OVER (
         PARTITION BY meter, phase, time, unregistered_path
-        ORDER BY power_watts DESC NULLS LAST, energy_joules DESC NULLS LAST, _offset, _row
+        ORDER BY power_watts DESC NULLS LAST, energy_joules DESC NULLS LAST, current_amps DESC NULLS LAST,
+                 interval_seconds DESC NULLS LAST, _offset, _row
     ) = 1
 ) p
 LEFT JOIN meters m ON m.id = p.meter

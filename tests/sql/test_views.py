@@ -74,6 +74,17 @@ def test_gpu_gives_watts_and_fractions_from_the_integers_on_disk(tmp_path: Path)
     assert seen == [(3, 700.1, 0.9876), (4, None, None)]
 
 
+@pytest.mark.parametrize("amps", [(10.0, 12.0), (12.0, 10.0)])
+def test_where_power_is_equal_the_other_values_decide_and_never_arrival(
+    tmp_path: Path, amps: tuple[float, float]
+) -> None:
+    append(tmp_path, "power", *(meter_row(1, AT, 5.0, current_amps=each) for each in amps))
+    append(tmp_path, "gpu", *(gpu_row(utilization_e4=round(each * 100)) for each in amps))
+    connection = connect(tmp_path)
+    assert connection.execute("SELECT current_amps FROM power").fetchall() == [(12.0,)]
+    assert connection.execute("SELECT utilization_fraction FROM gpu").fetchall() == [(0.12,)]
+
+
 def test_a_reading_sent_twice_counts_once_and_the_greater_value_stands(tmp_path: Path) -> None:
     """Whichever came first: the identity is (rack, node, gpu, instance, time), and a null instance equals a null."""
     append(tmp_path, "gpu", gpu_row(power_deciwatts=6990), gpu_row(power_deciwatts=7010), gpu_row(power_deciwatts=7000))
