@@ -15,6 +15,7 @@ mode.loop.use("uvloop")
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -123,6 +124,8 @@ class Engine:
         loop = asyncio.get_event_loop()
         try:
             loop.run_until_complete(self._become_member())
+            gc.collect()
+            gc.freeze()  # what start-up made lives as long as the process: no collection need go through it
             worker = Worker(self.app, loop=loop, quiet=True, redirect_stdouts=False)
             worker.spinner = None
             loop.run_until_complete(worker.start())
