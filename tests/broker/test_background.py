@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.topics import TOPICS
+
 REPOSITORY = Path(__file__).parents[2]
 Typed = Callable[..., subprocess.CompletedProcess]
 
@@ -40,7 +42,7 @@ def test_it_outlives_its_command_serves_all_topics_and_stops(kafka_typed, tmp_pa
         f"{tmp_path}/wattline/kafka.log",
     ):
         assert words in started.stdout
-    assert "topics  11" in kafka_typed("status").stdout
+    assert f"topics  {len(TOPICS)}" in kafka_typed("status").stdout
     again = kafka_typed("start")
     assert (again.returncode, "Kafka runs already at 127.0.0.1:" in again.stderr) == (78, True)
     assert kafka_typed("stop").returncode == 0
