@@ -5,7 +5,7 @@ ARGS :=
 # Tests run side by side, file by file: most of their time is waiting, for Kafka above all. JOBS=0 runs them in one process.
 JOBS := 3
 
-BENCHES := codec streams in-process peers evaluate lake simulate pipeline
+BENCHES := codec streams peers evaluate lake simulate pipeline
 
 .PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams $(BENCHES:%=bench-%)
 
@@ -45,10 +45,6 @@ bench-codec bench-streams bench-lake bench-simulate bench-pipeline: bench-%: ## 
 bench-peers: ## Measure Kafka Streams (needs javac) and Faust with one reading a message
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
-
-bench-in-process: ## Measure the hot path of roll up without Kafka
-	@scripts/set-up.sh --dev
-	@$(BIN)/python -m benchmarks.streams.in_process $(ARGS)
 
 bench-evaluate: ## Measure the evaluator at campus load
 	@scripts/set-up.sh --dev

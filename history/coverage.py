@@ -13,10 +13,11 @@ import polars as pl
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from history.recompute import Span, needed
+from history.raw_rows import as_in_lake
+from history.recompute import SECOND, Span, needed
 from schemas.admission import Clock
+from schemas.admission_rules import CLOCK_AHEAD_SECS
 from schemas.errors import WattlineError
-from schemas.time import moment
 from schemas.topics import BY_NAME as TOPICS
 from sinks.lake.ledger import read_position
 from sinks.lake.positions import Source
@@ -29,8 +30,6 @@ SOURCES = {"gpu": "telemetry.gpu.v1", "power": "telemetry.power.v1"}
 """The tables of raw rows, and where each comes from."""
 NEEDED = SOURCES | {"facility": "facility.v1", "rejected": "telemetry.rejected.v1"}
 """The tables that a recomputation reads, which are committed one by one."""
-SKEW_MICROSECONDS = 5_000_000
-"""By how much a source's clock may run ahead of Kafka's (schemas.admission_rules)."""
 ON_TIME_MICROSECONDS = 60_000_000
 """So long after its end what belongs to a stretch is on time; of that every offset must be there."""
 
@@ -66,7 +65,10 @@ def require_complete(lake: Path, span: Span, clock: Clock) -> None:
     minutes on must be there; by event time everything from the start of the log.
     """
     first, end = needed(span)
-    window = (_plain(first - MAX_HOLD_MICROSECONDS - SKEW_MICROSECONDS), _plain(end + ON_TIME_MICROSECONDS))
+    window = (
+        as_in_lake(first - MAX_HOLD_MICROSECONDS - CLOCK_AHEAD_SECS * SECOND),
+        as_in_lake(end + ON_TIME_MICROSECONDS),
+    )
     for name, topic in SOURCES.items():
         delta = open_table(lake, BY_NAME[name])
         if delta is None:
@@ -123,10 +125,6 @@ def _refused(lake: Path, topic: str) -> pl.DataFrame:
     found = pq.read_table(files, columns=["partition", "offset"], filters=kept, partitioning=None)
     places = pl.DataFrame(found).select(_partition="partition", _offset="offset")
     return places.cast(schema).unique()  # type: ignore[arg-type]
-
-
-def _plain(microseconds: int) -> datetime:
-    return moment(max(microseconds, 0)).replace(tzinfo=None)
 
 
 class _Appended:

@@ -70,10 +70,10 @@ def newest_generation(lake: Path, span: Span) -> int:
 
 def _read(lake: Path, table: Table, first: int, end: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Return the rows of a table whose event time lies in `[first, end)`, UTC µs."""
-    since, until = _plain(first), _plain(end)
+    since, until = as_in_lake(first), as_in_lake(end)
     kept = [(table.hour_of, ">=", since), (table.hour_of, "<", until)]
     # Files are pruned by hour: the last of them is the one of the last microsecond.
-    files = live_files(lake, table, Times(since, _plain(end - 1)))
+    files = live_files(lake, table, Times(since, as_in_lake(end - 1)))
     return _rows(files, list(columns or table.arrow.names), kept, table.arrow)
 
 
@@ -116,6 +116,6 @@ def _registered_since(rows: pl.DataFrame, timeline: Timeline) -> pl.DataFrame:
     return rows
 
 
-def _plain(microseconds: int) -> datetime:
+def as_in_lake(microseconds: int) -> datetime:
     """Return a time without a zone, as the lake has it."""
     return moment(max(microseconds, 0)).replace(tzinfo=None)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from schemas.partial import OPEN_END, PARTIAL, Envelope
 from streams.closing import LATENESS_SECS, STRETCH_SECS
 from streams.late_spans import LateSpans
+from streams.lists import begins
 from streams.minutes import MINUTE
 from streams.sums import SECOND
 
@@ -279,7 +280,7 @@ def _by_second(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     if (seconds[1:] < seconds[:-1]).any():
         rows = rows.sort("second", maintain_order=True)
         seconds = rows["second"].cast(pl.Int64).to_numpy()
-    starts = np.flatnonzero(np.append(True, seconds[1:] != seconds[:-1])[: len(seconds)]).tolist()
+    starts = np.flatnonzero(begins(seconds)).tolist()
     for start, end in pairwise([*starts, len(seconds)]):
         yield int(seconds[start]), rows[start:end]
 

@@ -17,21 +17,21 @@ import numpy as np
 import polars as pl
 
 from schemas.metering import MEASURED
+from schemas.nameplates import ABSURD_FACTOR
 from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind, gpu_subject
 from streams.condition import Bools, Ints
+from streams.lists import MISSING, zeroed
 from streams.members import ESTIMATE, UNKNOWN_POWER, Members
 from streams.meter_seconds import COUNTER, COUNTER_STEPS, INTEGRAL
 from streams.minutes import MINUTE
 from streams.pieces import NOTHING, Rows
-from streams.sums import MISSING, SECOND, Block
+from streams.sums import SECOND, Block
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
 SECONDS = MINUTE // SECOND
-ABSURD_FACTOR = 2
-"""A counter that gained more than so many times what the nameplate allows is another device's."""
 
 PieceRows = list[tuple[int, Rows]]
 """The pieces of a minute, (start, a row a GPU), the oldest first."""
@@ -156,7 +156,7 @@ def node_minutes(gpus: Block, devices: Devices, meters: Block) -> Block:
     summed = {name: parts.total(getattr(gpus, name)[0]) for name in _SUMS}
     greatest = {name: parts.greatest(getattr(gpus, name)[0]) for name in ("energy_method", "temperature", "oldest_age")}
     high = np.where(parts.greatest((gpus.high[0] == MISSING).astype(np.int64)) > 0, MISSING, summed["high"])
-    of_gpus = {name: _zeroed(column) if name in _COUNTS else column for name, column in summed.items()}
+    of_gpus = {name: zeroed(column) if name in _COUNTS else column for name, column in summed.items()}
     nodes = _block(int(gpus.seconds[0]), **of_gpus | greatest | {"high": high})
     is_metered = devices.meter >= 0
     for name in _METERED:
@@ -227,8 +227,8 @@ def _energy(minute: Minute, total: _Totals, nameplate: Ints) -> tuple[Ints, Ints
 
     The difference is from the last value of the minute before to the last one in this minute, so that the
     energies of consecutive minutes join end to end. The greatest common divisor of the two stands for the
-    counter's step (docs/decisions/0015). A counter that went down, or gained more than the device can have
-    drawn, is not used.
+    counter's step (docs/decisions/0015). A counter that went down, or gained more than ABSURD_FACTOR nameplates
+    can have drawn, is another device's and not used.
     """
     first, begun, _ = _counter(minute.before, len(nameplate))
     last, ended, fell = _counter(minute.pieces, len(nameplate), first)
@@ -283,10 +283,6 @@ class _Parts:
 def _ratio(total: Ints, count: Ints) -> Ints:
     """Return total ÷ count rounded to a whole (half to even), MISSING where nothing was counted."""
     return np.where(count > 0, np.rint(total / np.maximum(count, 1)).astype(np.int64), MISSING)
-
-
-def _zeroed(column: Ints) -> Ints:
-    return np.where(column == MISSING, 0, column)
 
 
 def _block(start: int, **columns: Ints) -> Block:

@@ -6,12 +6,7 @@ state lies in the stage and in Kafka, so any exception ends the process with one
 starts it anew, and nothing that was not acknowledged counts as read.
 """
 
-# ruff: noqa: E402 - uvloop must be chosen before faust is imported (traps.md 18).
 from __future__ import annotations
-
-import mode.loop
-
-mode.loop.use("uvloop")
 
 import asyncio
 import contextlib
@@ -20,22 +15,18 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NoReturn
 
-import faust
-
-from broker import batches
 from broker.admin import require_topics
 from broker.health import Counted, Reporter
 from broker.standing import Standing
 from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
-from streams.fetch import Fetching, FetchThread, Place, PlacedTransport
+from streams.faust_app import TP, StreamT, Worker, make_app
+from streams.fetch import FetchThread, Place
 from streams.lease import TOPIC as LEASE_TOPIC
 from streams.lease import Lease
 from streams.reading import Heard, Jump, Partition, Progress, Reading
@@ -59,23 +50,6 @@ PENDING_BYTES = 32_000_000
 STOP_WITHIN_SECS = 5.0
 BEHIND_SECS, BEHIND_DRAIN_SECS = 20.0, 0.3
 """From this lag on, which is more than a restart reads again, a drain waits so long for more to come in."""
-FETCHES_WAITING = 16
-"""Of one topic, before its agent; each holds what one fetch brought of a partition, a megabyte or so."""
-MESSAGES_A_FETCH = 2_000
-
-
-class App(faust.App):
-    """A Faust app whose transport is ours."""
-
-    fetching: Fetching
-    engine: Engine
-
-    def _new_transport(self) -> PlacedTransport:
-        return PlacedTransport(self.conf.broker_consumer, self)
-
-    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
-        """Return where to read each assigned partition."""
-        return await self.engine.place(assigned)
 
 
 class Engine:
@@ -152,7 +126,7 @@ class Engine:
             raise UnavailableError(f"topic {', '.join(sorted(missing))} was deleted just now; looking again")
         self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
 
-    async def ingest(self, stream: faust.StreamT) -> None:
+    async def ingest(self, stream: StreamT) -> None:
         """Append what each fetch brought; this is all that an agent does (traps.md 2, 4)."""
         async for event in stream.noack().events():
             for message in event.message.value:
@@ -337,64 +311,6 @@ class Engine:
         os._exit(0)
 
 
-class Worker(faust.Worker):
-    """Start Faust's services, the drain task beside them, and stop our way."""
-
-    async def on_first_start(self) -> None:
-        """Start without autodiscover: the agents are those of the stage's topics (traps.md 18)."""
-        await self.default_on_first_start()
-        self._serving = asyncio.ensure_future(self.app.engine.serve())
-
-    def _on_sigint(self) -> None:
-        self._on_sigterm()
-
-    def _on_sigterm(self) -> None:
-        self._stopping = asyncio.ensure_future(self.app.engine.stop())
-
-    def _setup_logging(self) -> None:
-        quiet.configure()
-
-    def _setproctitle(self, info: str, *, ident: str = "") -> None:
-        """Leave the process its name: the supervisor finds it by it."""
-
-
-def make_app(engine: Engine) -> App:
-    """Return the Faust app of an engine: settings as measured (traps.md 19), one agent a topic."""
-    shape = engine.shape
-    member = engine.member
-    datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
-    datadir.mkdir(parents=True, exist_ok=True)
-    batches.install()  # a batch that cannot be read, or expands without end, must cost only itself
-    app = App(
-        shape.app,
-        broker=[f"kafka://{server}" for server in engine.bootstrap.split(",")],
-        key_serializer="raw",
-        value_serializer="raw",
-        autodiscover=False,
-        web_enabled=False,
-        datadir=datadir,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=FETCHES_WAITING,
-        broker_max_poll_records=MESSAGES_A_FETCH,
-        broker_session_timeout=shape.session_secs,
-        broker_heartbeat_interval=1.0,
-        broker_rebalance_timeout=20.0,
-        broker_client_id=member,
-        consumer_group_instance_id=member,
-        consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=5000,
-    )
-    app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
-    app.engine = engine
-    for name in engine.stage.topics:
-        topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
-        app.agent(topic, name=f"{shape.app} reads {name}")(engine.ingest)
-    return app
-
-
 def run(stage: Stage, shape: Shape, *, bootstrap: str, slot: int) -> NoReturn:
     """Run a stage until SIGTERM or the first error; ends the process."""
     quiet.configure()
@@ -417,8 +333,8 @@ async def _until_available(bootstrap: str, topics: tuple[str, ...]) -> None:
             await asyncio.sleep(error.retry_after_secs)
 
 
-def _tp(partition: Partition) -> faust.types.TP:
-    return faust.types.TP(*partition)
+def _tp(partition: Partition) -> TP:
+    return TP(*partition)
 
 
 def _raised_at(error: BaseException) -> str:

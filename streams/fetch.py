@@ -7,11 +7,9 @@ rebalance (19a); and it commits without metadata. Each is mended here by overrid
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
-import types
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,21 +141,6 @@ class PlacedConsumer(Consumer):
             generation_id=self.app.consumer_generation_id,
         )
 
-    async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Deliver what was fetched at once where its queue has room, else wait as Faust does.
-
-        Faust makes two tasks an event, to hear of a rebalance while a queue is full; it seldom is.
-        """
-        if timeout is not None or len(coros) != 2 or not all(inspect.iscoroutine(each) for each in coros):
-            return await super().wait_first(*coros, timeout=timeout)
-        delivery, suspended = coros
-        try:
-            waits_for = delivery.send(None)
-        except StopIteration:
-            suspended.close()
-            return None
-        return await super().wait_first(_continued(delivery, waits_for), suspended)
-
     async def perform_seek(self) -> None:
         """Seek as Faust does, then to the app's own places: a seek made earlier would be undone here."""
         await super().perform_seek()
@@ -166,21 +149,6 @@ class PlacedConsumer(Consumer):
         if offsets := {TopicPartition(*at): offset for at, offset in places.items()}:
             await self.seek_wait(offsets)
             self._read_offset.update(offsets)
-
-
-async def _continued(started: Any, waits_for: Any) -> Any:
-    """Go on with a coroutine that has run up to its first wait."""
-    return await _resumed(started, waits_for)
-
-
-@types.coroutine
-def _resumed(started: Any, waits_for: Any) -> Generator[Any, Any, Any]:
-    try:
-        yield waits_for
-    except BaseException as error:
-        started.throw(error)
-        raise
-    return (yield from started.__await__())
 
 
 class PlacedTransport(Transport):

@@ -7,7 +7,7 @@ readings give the same rows in whatever order they came.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from streams.ring import RingView
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Slots = NDArray[np.integer]
+Seconds = TypeVar("Seconds", int, Int64s)
 
 SECOND = 1_000_000
 _POWER_BINS = power_bin(np.arange(200_001)).astype(np.int32)
@@ -41,8 +42,8 @@ class Piece(NamedTuple):
     histogram: pl.DataFrame
 
 
-def piece_start(second: int) -> int:
-    """Return the second at which the piece of a second begins."""
+def piece_start(second: Seconds) -> Seconds:
+    """Return the second at which the piece of a second, or of each second, begins."""
     return second // PIECE_SECONDS * PIECE_SECONDS
 
 
@@ -51,7 +52,7 @@ def pieces_of(view: RingView, slots: GpuSlots) -> Iterator[Piece]:
 
     Of a piece of which the view has not all seconds it says what there is, under the piece's own start.
     """
-    for start in np.unique(view.second // PIECE_SECONDS * PIECE_SECONDS).tolist():
+    for start in np.unique(piece_start(view.second)).tolist():
         cells = _between(view, start, start + PIECE_SECONDS)
         if (cells.micros >= 0).any():
             yield piece(cells, slots, start)

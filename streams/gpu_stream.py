@@ -88,7 +88,7 @@ class GpuStream(Stream[GpuRows]):
         while len(part.late):
             block = int(part.rows.second.min())
             partials += self._close(min(block, end), to_offset)
-            limit = piece_start(block) + RING_SECONDS // PIECE_SECONDS * PIECE_SECONDS
+            limit = piece_start(block) + piece_start(RING_SECONDS)
             self._rings.write(part.where(part.rows.second < limit).rows)
             partials += self._close(min(limit, end), to_offset)
             part = part.where(part.rows.second >= limit)
@@ -114,7 +114,7 @@ class GpuStream(Stream[GpuRows]):
         """Return of each piece that was told what late readings changed."""
         assert self.floor is not None and self.closed is not None
         partials = []
-        for start in np.unique(late.second // PIECE_SECONDS * PIECE_SECONDS).tolist():
+        for start in np.unique(piece_start(late.second)).tolist():
             low, high = max(start, self.floor), start + PIECE_SECONDS
             if high <= self.closed:
                 slots, view = self._rings.view(low, high)

@@ -9,6 +9,7 @@ from schemas.admission import ADMISSION_VERSION
 from schemas.histogram import HISTOGRAM, Metric, power_bin
 from schemas.subject import SubjectKind
 from streams.condition import Ints
+from streams.lists import begins
 from streams.pieces import BIN_BITS, RackPiece
 from streams.sums import MISSING
 
@@ -56,7 +57,7 @@ def gpu_histograms(racks: pl.DataFrame, pieces: list[list[RackPiece]], minute: i
     count = np.concatenate([piece.counts for _, piece in said])
     order = np.argsort(packed, kind="stable")
     packed = packed[order]
-    first = np.flatnonzero(np.append(True, packed[1:] != packed[:-1]))
+    first = np.flatnonzero(begins(packed))
     which, binned = packed[first] >> _METRIC_BITS, packed[first] % (1 << _METRIC_BITS)
     readings = np.array([sum(piece.readings for piece in of_rack) for of_rack in pieces])
     digest = np.array([_wrapped(sum(piece.digest for piece in of_rack)) for of_rack in pieces])

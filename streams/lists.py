@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.condition import Bools, Ints
 
@@ -77,3 +78,15 @@ class Lists(NamedTuple):
 def zeroed(column: Ints) -> Ints:
     """Return an array with 0 where it is MISSING."""
     return np.where(column == MISSING, 0, column)
+
+
+def begins(*columns: NDArray[np.integer]) -> Bools:
+    """Tell which rows begin a run of equal values in all columns."""
+    count = len(columns[0])
+    if not count:
+        return np.zeros(0, dtype=np.bool_)
+    differs = np.zeros(count, dtype=np.bool_)
+    differs[0] = True
+    for column in columns:
+        differs[1:] |= column[1:] != column[:-1]
+    return differs

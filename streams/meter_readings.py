@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from streams.digest import hashed
+from streams.lists import begins
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -83,18 +84,6 @@ class MeterReadings(NamedTuple):
         """Return, of each (meter, phase, time), the reading that stands: the greatest."""
         is_last = np.append(begins(self.meter, self.time, self.phase)[1:], True)[: len(self.time)]
         return self if is_last.all() else self.pick(is_last)
-
-
-def begins(*columns: Int64s) -> Bools:
-    """Tell which rows begin a run of equal values in all columns."""
-    count = len(columns[0])
-    if not count:
-        return np.zeros(0, dtype=np.bool_)
-    differs = np.zeros(count, dtype=np.bool_)
-    differs[0] = True
-    for column in columns:
-        differs[1:] |= column[1:] != column[:-1]
-    return differs
 
 
 def _ordered(readings: MeterReadings) -> MeterReadings:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
+from streams.gauge import spread
 from streams.in_force import InForce, span
-from streams.meter_readings import NULL, READINGS, MeterReadings, begins
+from streams.lists import begins
+from streams.meter_readings import NULL, READINGS, MeterReadings
 from streams.partial_rows import Nullable, partial_rows
 
 Int64s = NDArray[np.int64]
@@ -144,8 +146,7 @@ def _versions(said: MeterReadings, first: int, end: int) -> _Seconds:
 def _spread(low: Int64s, high: Int64s) -> tuple[Int64s, Int64s]:
     """Return (row, value) for each value of `[low, high)` of each row, in order."""
     count = (high - low).clip(0)
-    of = np.repeat(np.arange(len(low)), count)
-    return of, np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + low[of]
+    return np.repeat(np.arange(len(low)), count), spread(low, count)
 
 
 class _Covered(NamedTuple):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from schemas.partial import Partial
 from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
 from streams.in_force import InForce
-from streams.meter_readings import READINGS, MeterReadings, begins
+from streams.lists import begins
+from streams.meter_readings import READINGS, MeterReadings
 from streams.meter_seconds import meter_seconds
 from streams.stream import Stream
 

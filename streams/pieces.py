@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from streams.condition import Bools, Ints
+from streams.lists import begins
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -131,7 +132,7 @@ def _by_rack(rows: pl.DataFrame) -> Iterator[tuple[int, RackPiece]]:
     names = ("subject", "readings", "digest", "metric", "bin", "count")
     rack, readings, digest, metric, number, count = (rows[name].to_numpy().astype(np.int64) for name in names)
     binned = (metric << BIN_BITS) + number + (1 << (BIN_BITS - 1))
-    starts = np.flatnonzero(np.append(True, rack[1:] != rack[:-1])[: len(rack)]).tolist()
+    starts = np.flatnonzero(begins(rack)).tolist()
     for first, end in pairwise([*starts, len(rack)]):
         yield int(rack[first]), RackPiece(int(readings[first]), int(digest[first]), binned[first:end], count[first:end])
 

@@ -24,6 +24,7 @@ from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
 from streams.devices import DeviceMinutes, SiteMinute, Telling
 from streams.late_spans import LateSpans
+from streams.lists import begins
 from streams.members import Members
 from streams.minutes import MINUTE, minutes_of, windows_of
 from streams.ramps import Ramp, RecentPower
@@ -303,7 +304,7 @@ def _sites(watch: Watch) -> dict[int, str]:
 def _stretches(rows: pl.DataFrame, seconds: int) -> Iterator[pl.DataFrame]:
     """Cut rows, ordered by second, into stretches of so many whole seconds."""
     second = rows["second"].cast(pl.Int64).to_numpy()
-    starts = np.flatnonzero(np.append(True, second[1:] != second[:-1])[: len(second)])
+    starts = np.flatnonzero(begins(second))
     for begin, end in pairwise(np.append(starts[::seconds], len(second)).tolist()):
         yield rows[begin:end]
 

@@ -19,6 +19,7 @@ from schemas.message import Message
 from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
 from schemas.window import WINDOW
+from tests.web import states
 from wattline import summary
 from wattline.scales import facility_file
 from web.live import ALERTS, KINDS, SUBJECTS, WINDOWS, LiveState
@@ -36,22 +37,8 @@ def facility() -> Registry:
 def window(
     facility: Registry, path: str, watts: float | None, kind: SubjectKind = SubjectKind.RACK, **more: Any
 ) -> dict:
-    row = {
-        "window_start": SECOND,
-        "every_seconds": 1,
-        "subject_kind": int(kind),
-        "subject": facility.id_of(kind, path),
-        "power_watts": watts,
-        "expected": 2,
-        "reporting": 0 if watts is None else 2,
-        "oldest_age_seconds": None if watts is None else 0.5,
-        "version_admission": 1,
-        "version_facility": 1,
-        "version_generation": 0,
-        "version_readings": 2,
-        "version_digest": 0,
-    }
-    return row | more
+    unbounded = {"window_start": SECOND, "power_low_watts": None, "power_high_watts": None}
+    return states.window(facility, kind, path, watts) | unbounded | more
 
 
 def windows(*rows: dict, offset: int = 0) -> Message:

@@ -1,0 +1,104 @@
+"""Faust as both apps use it: settings as measured, one agent a topic, and its worker started and stopped our way."""
+
+# ruff: noqa: E402 - uvloop must be chosen before faust is imported (traps.md 18).
+from __future__ import annotations
+
+import mode.loop
+
+mode.loop.use("uvloop")
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faust
+from faust.types import TP, StreamT
+
+from broker import batches
+from streams import quiet
+from streams.fetch import Fetching, PlacedTransport
+from streams.reading import Partition
+
+if TYPE_CHECKING:
+    from streams.engine import Engine
+
+__all__ = ["TP", "App", "StreamT", "Worker", "make_app"]
+
+FETCHES_WAITING = 16
+"""Of one topic, before its agent; each holds what one fetch brought of a partition, a megabyte or so."""
+MESSAGES_A_FETCH = 2_000
+
+
+class App(faust.App):
+    """A Faust app whose transport is ours."""
+
+    fetching: Fetching
+    engine: Engine
+
+    def _new_transport(self) -> PlacedTransport:
+        return PlacedTransport(self.conf.broker_consumer, self)
+
+    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+        """Return where to read each assigned partition."""
+        return await self.engine.place(assigned)
+
+
+class Worker(faust.Worker):
+    """Start Faust's services, the drain task beside them, and stop our way."""
+
+    async def on_first_start(self) -> None:
+        """Start without autodiscover: the agents are those of the stage's topics (traps.md 18)."""
+        await self.default_on_first_start()
+        self._serving = asyncio.ensure_future(self.app.engine.serve())
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()
+
+    def _on_sigterm(self) -> None:
+        self._stopping = asyncio.ensure_future(self.app.engine.stop())
+
+    def _setup_logging(self) -> None:
+        quiet.configure()
+
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """Leave the process its name: the supervisor finds it by it."""
+
+
+def make_app(engine: Engine) -> App:
+    """Return the Faust app of an engine: settings as measured (traps.md 19), one agent a topic."""
+    shape = engine.shape
+    member = engine.member
+    datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
+    datadir.mkdir(parents=True, exist_ok=True)
+    batches.install()  # a batch that cannot be read, or expands without end, must cost only itself
+    app = App(
+        shape.app,
+        broker=[f"kafka://{server}" for server in engine.bootstrap.split(",")],
+        key_serializer="raw",
+        value_serializer="raw",
+        autodiscover=False,
+        web_enabled=False,
+        datadir=datadir,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=FETCHES_WAITING,
+        broker_max_poll_records=MESSAGES_A_FETCH,
+        broker_session_timeout=shape.session_secs,
+        broker_heartbeat_interval=1.0,
+        broker_rebalance_timeout=20.0,
+        broker_client_id=member,
+        consumer_group_instance_id=member,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=5000,
+    )
+    app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
+    app.engine = engine
+    for name in engine.stage.topics:
+        topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
+        app.agent(topic, name=f"{shape.app} reads {name}")(engine.ingest)
+    return app
