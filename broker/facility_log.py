@@ -33,6 +33,7 @@ class FacilityLog:
     def __init__(self, consumer: AIOKafkaConsumer, clock: Clock) -> None:
         self._consumer = consumer
         self._partition = TopicPartition(TOPIC, 0)
+        consumer.pause(self._partition)
         self._known_for = (LEAD_SECS - CLOCK_AHEAD_SECS) * 1_000_000 if clock == "wall" else 0
         self._heard_through = EVER
         self.timeline = Timeline((), clock)
@@ -63,11 +64,18 @@ class FacilityLog:
             return self.timeline is not before
 
     async def _read_to_end(self) -> None:
+        """Read up to the present end; paused between, so that no fetch is under way.
+
+        Trap: a broker answers one connection in order. A fetch that waits for a new version, 500 ms, holds up the
+        question where the log ends, and with it the drain that asks.
+        """
         end = (await self._consumer.end_offsets([self._partition]))[self._partition]
         while await self._consumer.position(self._partition) < end:
+            self._consumer.resume(self._partition)
             for records in (await self._consumer.getmany(self._partition, timeout_ms=WAIT_MS)).values():
                 for version in published(map(to_message, records)):
                     self._take(version)
+        self._consumer.pause(self._partition)
 
     def _take(self, version: Published) -> None:
         with suppress(ConfigurationError):  # who publishes it is told, and publishes it again

@@ -53,6 +53,25 @@ def test_versions_are_heard_before_what_they_count(
     assert asyncio.run(listen(fresh_kafka.bootstrap, clock)) == said
 
 
+QUESTIONS = 8
+A_FETCH_WAITS_SECS = 0.5
+
+
+async def ask(bootstrap: str) -> float:
+    """Return how long some questions take, each of which Kafka is asked."""
+    async with facility_log(bootstrap, "event") as log:
+        now, began = time.time_ns() // 1000, time.monotonic()
+        for nth in range(QUESTIONS):
+            await log.hear(now + nth)
+        return time.monotonic() - began
+
+
+def test_a_question_does_not_wait_for_a_fetch(fresh_kafka: EmbeddedKafka) -> None:
+    """A drain waits for the answer, and with it every alert: a fetch under way would hold it up for half a second."""
+    asyncio.run(publish(fresh_kafka.bootstrap, plan("k01")))
+    assert asyncio.run(ask(fresh_kafka.bootstrap)) < QUESTIONS * A_FETCH_WAITS_SECS / 4
+
+
 def test_without_a_facility_it_says_what_to_do(fresh_kafka: EmbeddedKafka) -> None:
     with pytest.raises(ConfigurationError, match="wattline facility publish FILE"):
         asyncio.run(listen(fresh_kafka.bootstrap, "wall"))
