@@ -8,8 +8,9 @@ an older one, however late this worker is, and however long it slept.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,6 +26,8 @@ from schemas.timeline import EVER, LEAD_SECS, Published, Timeline
 ANSWER_WITHIN_SECS = 30.0
 TRY_AGAIN_SECS = 0.2
 WAIT_MS = 200
+
+logger = logging.getLogger(__name__)
 
 
 class FacilityLog:
@@ -78,8 +81,11 @@ class FacilityLog:
         self._consumer.pause(self._partition)
 
     def _take(self, version: Published) -> None:
-        with suppress(ConfigurationError):  # who publishes it is told, and publishes it again
+        try:
             self.timeline = self.timeline.with_(version)
+        except ConfigurationError as error:  # who publishes it is told, too, and publishes it again
+            number, site = version.part.version, version.part.site
+            logger.error("version %s of site %s is not in force, what was before it stays: %s", number, site, error)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import polars as pl
 from schemas import canary
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
-from streams.reading_state import LONG_AGO, PATIENCE, ReadingState, Waiting, least_of, shares_partition
+from streams.reading_state import LONG_AGO, PATIENCE_MICROSECONDS, ReadingState, Waiting, least_of, shares_partition
 
 
 class Arrivals(NamedTuple):
@@ -99,7 +99,7 @@ def _when_it_counts(
     again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
     hold[again] = rows.hold[again - 1]
     shares = _shares_by_then(gauges, state, rows, is_first)
-    gone_on = rows.mark - _marks_before(gauges, state, rows, order) > hold + PATIENCE
+    gone_on = rows.mark - _marks_before(gauges, state, rows, order) > hold + PATIENCE_MICROSECONDS
     own = np.where(gone_on, newest, newest - hold)
     reached = np.where(is_first, mark - hold, np.where(shares, own, rows.mark - hold))
     passed = np.where(gauges.inputs[gauge] == 1, before, np.maximum(before, reached))

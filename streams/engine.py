@@ -199,7 +199,8 @@ class Engine:
             else f"{found - jump.expected} messages are gone before they were read"
         )
         logger.error(
-            "%s: %s: expected offset %s, the log begins at %s and goes on at %s; this partition starts anew",
+            "%s: %s: expected offset %s, the log begins at %s and goes on at %s; this partition starts anew there. "
+            "Where the lake has what is gone, `wattline recompute FROM TO` fills the windows",
             jump.message.place, what, jump.expected, earliest, found,
         )  # fmt: skip
         self._commits.pop(partition, None)

@@ -30,6 +30,10 @@ __all__ = ["TP", "App", "StreamT", "Worker", "make_app"]
 FETCHES_WAITING = 16
 """Of one topic, before its agent; each holds what one fetch brought of a partition, a megabyte or so."""
 MESSAGES_A_FETCH = 2_000
+HEARTBEAT_SECS = 1.0
+REBALANCE_WITHIN_SECS = 20.0
+TOPICS_KNOWN_FOR_MS = 5_000
+"""How old what a client knows of topics may be; Kafka's own default would hide a new partition for 5 minutes."""
 
 
 class App(faust.App):
@@ -89,12 +93,12 @@ def make_app(engine: Engine) -> App:
         stream_buffer_maxsize=FETCHES_WAITING,
         broker_max_poll_records=MESSAGES_A_FETCH,
         broker_session_timeout=shape.session_secs,
-        broker_heartbeat_interval=1.0,
-        broker_rebalance_timeout=20.0,
+        broker_heartbeat_interval=HEARTBEAT_SECS,
+        broker_rebalance_timeout=REBALANCE_WITHIN_SECS,
         broker_client_id=member,
         consumer_group_instance_id=member,
         consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=5000,
+        consumer_metadata_max_age_ms=TOPICS_KNOWN_FOR_MS,
     )
     app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
     app.engine = engine

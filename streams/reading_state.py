@@ -20,7 +20,7 @@ LONG_AGO = -(1 << 60)
 FAR_AHEAD = 1 << 60
 """Before and after every time, and far enough from the ends of int64 to add and subtract holds."""
 
-PATIENCE = 10 * SECOND
+PATIENCE_MICROSECONDS = 10 * SECOND
 """How far a log goes on after the last reading of a gauge before what waits is evaluated without the others."""
 
 
@@ -143,7 +143,7 @@ def passed_through(gauges: Gauges, state: ReadingState) -> Ints:
     """Return, per gauge, the time up to which no reading that is not late can come any more."""
     gauge, newest = gauges.gauge, state.newest[gauges.gauge]
     reached = reached_by(state)[state.partition]
-    gone_on = reached + least_of(gauges, -state.mark)[gauge] > state.hold + PATIENCE
+    gone_on = reached + least_of(gauges, -state.mark)[gauge] > state.hold + PATIENCE_MICROSECONDS
     own = np.where(gone_on, newest, newest - state.hold)
     passed = np.maximum(state.heard, np.where(shares_partition(gauges, state)[gauge], own, reached - state.hold))
     passed[gauges.metric[gauges.gauge] == AMPS] = FAR_AHEAD

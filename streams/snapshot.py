@@ -97,8 +97,8 @@ def decode(value: bytes) -> Snapshot:
 
 
 _NEXT_STEP = (
-    "run the version that wrote it, or send a message without a value under its key: "
-    "the inputs are then read again from the start of their logs"
+    f"run the version that wrote it, or take it away with `echo SLOT: | kcat -P -Z -K: -b HOST:PORT -t {TOPIC}`, SLOT "
+    "being who stops here, as evaluate-0: the inputs are then read again from the start of their logs"
 )
 
 

@@ -8,12 +8,14 @@ import time
 import pytest
 
 from broker.embedded import EmbeddedKafka
-from broker.facility import publish
+from broker.facility import TOPIC, publish
 from broker.facility_log import facility_log
+from broker.producer import Producer
 from schemas.admission import Clock
 from schemas.admission_rules import CLOCK_AHEAD_SECS
 from schemas.errors import ConfigurationError
 from schemas.facility import Facility
+from schemas.registry import assign
 from schemas.timeline import LEAD_SECS, SECOND
 from tests.schemas.small_facility import facility, site
 
@@ -75,3 +77,21 @@ def test_a_question_does_not_wait_for_a_fetch(fresh_kafka: EmbeddedKafka) -> Non
 def test_without_a_facility_it_says_what_to_do(fresh_kafka: EmbeddedKafka) -> None:
     with pytest.raises(ConfigurationError, match="wattline facility publish FILE"):
         asyncio.run(listen(fresh_kafka.bootstrap, "wall"))
+
+
+def test_a_version_with_ids_of_another_site_is_told_and_the_facility_stays_as_it_was(
+    fresh_kafka: EmbeddedKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails where the log of versions passes it over without a word, as whoever runs the workers sees none else."""
+    asyncio.run(publish(fresh_kafka.bootstrap, plan("k01")))
+    (other,) = assign(facility(site({"r01": {"type": "box", "ids": ["k01"]}}, name="dmm"))).parts
+
+    async def sites() -> list[str]:
+        async with Producer(fresh_kafka.bootstrap) as producer:
+            await producer.send(TOPIC, other.to_json(), b"dmm")
+            await producer.flush()
+        async with facility_log(fresh_kafka.bootstrap, "wall") as log:
+            return [part.site for part in log.timeline.newest.parts]
+
+    assert asyncio.run(sites()) == ["ruh"]
+    assert "version 1 of site dmm is not in force, what was before it stays: facility.v1: one id was" in caplog.text
