@@ -5,7 +5,7 @@ ARGS :=
 # Tests run side by side, file by file: most of their time is waiting, for Kafka above all. JOBS=0 runs them in one process.
 JOBS := 3
 
-BENCHES := codec streams peers evaluate lake simulate pipeline
+BENCHES := codec streams stalls peers evaluate lake simulate pipeline
 
 .PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams $(BENCHES:%=bench-%)
 
@@ -38,7 +38,7 @@ docs: ## Write docs/reference.md from the code
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m wattline.reference
 
-bench-codec bench-streams bench-lake bench-simulate bench-pipeline: bench-%: ## Measure one part; a JSON line a figure; bench-pipeline ARGS="--scale 150MW"
+bench-codec bench-streams bench-stalls bench-lake bench-simulate bench-pipeline: bench-%: ## Measure one part; a JSON line a figure; bench-pipeline ARGS="--scale 150MW"
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m benchmarks.$*.run $(ARGS)
 

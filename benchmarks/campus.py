@@ -50,9 +50,9 @@ class Timed(NamedTuple):
     rows: int
 
 
-def campus_registry(times: int = 1) -> Registry:
-    """Return the registry of the campus, or of `times` such campuses side by side."""
-    facility = load(facility_file("150MW"))
+def campus_registry(times: int = 1, scale: str = "150MW") -> Registry:
+    """Return the registry of the campus, or of `times` such side by side; at `scale` "35MW" it is a quarter."""
+    facility = load(facility_file(scale))
     registry = assign(facility)
     for number in range(1, times):
         registry = assign(elsewhere(facility, number), registry)

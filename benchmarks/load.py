@@ -13,6 +13,7 @@ import time
 
 from benchmarks.campus import RACK_ROWS, SECOND, Campus, Timed, campus_registry
 from broker.producer import Producer
+from wattline.scales import SCALES
 
 AHEAD_SECS = 0.3
 """How long before it begins a live second is made."""
@@ -53,12 +54,13 @@ def main() -> None:
     parser.add_argument("bootstrap")
     parser.add_argument("--rows", type=int, default=RACK_ROWS)
     parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--scale", choices=SCALES, default="150MW")
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=100)
     parser.add_argument("--breaching", type=int, default=0)
     parser.add_argument("--live", action="store_true")
     given = parser.parse_args()
-    campus = Campus(campus_registry(given.times), given.rows)
+    campus = Campus(campus_registry(given.times, given.scale), given.rows)
     if given.live:
         asyncio.run(live(given.bootstrap, campus, given.breaching))
     else:

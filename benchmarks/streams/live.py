@@ -103,11 +103,15 @@ def memory_bytes(running: Running) -> dict[str, int]:
 
 
 def alert_latencies(bootstrap: str, since: int) -> np.ndarray:
-    """Return, for alerts of instant rules, the seconds from the append of the reading to that of the alert.
+    """Return the seconds from the append of a reading to that of the alert that it led to."""
+    return _seconds(alert_delays(bootstrap, since, campus_registry()))
+
+
+def alert_delays(bootstrap: str, since: int, registry: Registry) -> pl.DataFrame:
+    """Return frame (came, told), UTC µs: when a reading was in Kafka, and when the alert of an instant rule first was.
 
     The reading is the last one of its rack that was made at the alert's moment: a rack is the sum of two meters.
     """
-    registry = campus_registry()
     appended = _appended_by_subject(asyncio.run(read_to_end(bootstrap, POWER_TOPIC, since)), registry)
     alerts = []
     for message in asyncio.run(read_to_end(bootstrap, "alerts.v1", since)):
@@ -116,8 +120,12 @@ def alert_latencies(bootstrap: str, since: int) -> np.ndarray:
             at = int(alert.at.timestamp() * SECOND + 0.5) if alert.at.tzinfo else _micros(alert.at)
             alerts.append((alert.subject, at, message.appended))
     told = pl.DataFrame(alerts, schema={"path": pl.String, "time": pl.Int64, "told": pl.Int64}, orient="row")
-    found = told.join(appended, on=["path", "time"])
-    return ((found["told"] - found["appended"]) / SECOND).to_numpy()
+    first = told.group_by("path", "time").agg(pl.col("told").min())
+    return first.join(appended, on=["path", "time"]).select("told", came="appended")
+
+
+def _seconds(delays: pl.DataFrame) -> np.ndarray:
+    return ((delays["told"] - delays["came"]) / SECOND).to_numpy()
 
 
 def _appended_by_subject(messages: list[Message], registry: Registry) -> pl.DataFrame:
@@ -136,13 +144,19 @@ def _appended_by_subject(messages: list[Message], registry: Registry) -> pl.Data
 
 def sum_latencies(bootstrap: str, since: int) -> np.ndarray:
     """Return, for every closed second, the seconds from its end to the append of its windows."""
+    return _seconds(window_delays(bootstrap, since))
+
+
+def window_delays(bootstrap: str, since: int) -> pl.DataFrame:
+    """Return frame (came, told), UTC µs: the end of each closed second, and when its windows were first in Kafka."""
     found = []
     for message in asyncio.run(read_to_end(bootstrap, "windows.site.v1", since)):
         closing = msgspec.json.decode(message.header("closing") or b"{}")
         if closing.get("kind") == "closing" and closing["every_seconds"] == 1:
-            ends = np.arange(closing["first_second"], closing["end_second"], SECOND) + SECOND
-            found += (message.appended - ends).tolist()
-    return np.array(found) / SECOND
+            ends = range(closing["first_second"] + SECOND, closing["end_second"] + SECOND, SECOND)
+            found += [(end, message.appended) for end in ends]
+    frame = pl.DataFrame(found, schema={"came": pl.Int64, "told": pl.Int64}, orient="row")
+    return frame.group_by("came").agg(pl.col("told").min())
 
 
 def load_latencies(bootstrap: str, since: int) -> np.ndarray:
