@@ -32,6 +32,11 @@ class RackSeconds(NamedTuple):
     readings: Int64s
     digest: Int64s
 
+    @classmethod
+    def nothing(cls) -> RackSeconds:
+        """Return no rows."""
+        return cls(*(np.empty(0, np.int64) for _ in cls._fields))
+
 
 class Layout(NamedTuple):
     """Where the GPUs of each rack stand among columns, and their slots."""
@@ -54,7 +59,7 @@ def rack_seconds(seconds: Int64s, cells: Cells, is_merged: bool, layout: Layout,
     Without `is_merged` each cell has one reading at most, and what is kept of several is not read.
     """
     if not cells.micros.size:
-        return RackSeconds(*(np.empty(0, np.int64) for _ in RackSeconds._fields))
+        return RackSeconds.nothing()
     racks, starts, numbers = layout
     expected = np.broadcast_to(slots.rack_count[racks], (len(seconds), len(racks)))
 

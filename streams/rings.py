@@ -98,6 +98,8 @@ class Rings:
 
 
 def _joined(parts: list[RackSeconds]) -> RackSeconds:
+    if not parts:
+        return RackSeconds.nothing()
     return parts[0] if len(parts) == 1 else RackSeconds(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -207,6 +207,21 @@ def test_an_empty_partition_is_noted_idle_after_two_seconds_and_again_each_secon
     assert roll_up.idle(set(), now + 9_000_000) == []
 
 
+def test_an_idle_note_is_told_again_where_nothing_is_left_to_close():
+    roll_up = RollUp(always(slots(), meters()), clock="event")
+    play([rack_second(0.0)], roll_up=roll_up)
+    assert roll_up.idle({(GPU_TOPIC, 0)}, 2_000_000) != []
+    (note,) = roll_up.idle({(GPU_TOPIC, 0)}, 32_000_000)
+    assert note.rows.is_empty()
+
+
+def test_an_idle_note_of_a_source_whose_clock_is_ahead_closes_nothing_more():
+    roll_up = RollUp(always(slots(), meters()))
+    play([rack_second(0.0), rack_second(5.0)], roll_up=roll_up)
+    (note,) = roll_up.idle({(GPU_TOPIC, 0)}, microseconds(2.5))
+    assert note.rows.is_empty()
+
+
 def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_all_the_same():
     roll_up = RollUp(always(slots(), meters()), clock="event")
     play([rack_second(0.0), rack_second(0.9, rack=2)], roll_up=roll_up)
