@@ -19,7 +19,7 @@ from schemas.arrow_layout import ALL, NONE, SOME, dtypes_of
 from schemas.blocks import Block
 from schemas.column import TIME, Record
 from schemas.message import Message
-from schemas.nameplates import Nameplates, ceilings
+from schemas.nameplates import Ceilings, Nameplates, ceilings
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def admits_all(
     if not all(_is_good(block, each) for each in _ranges(record)):
         return False
     limit = ceilings(record, registry)
-    if limit is not None and not _lies_between(_present(block, "power_watts"), None, limit.lowest):
+    if limit is not None and _is_exceeded(limit, block):
         return False
     return clock == "event" or _is_not_ahead(block, messages)
 
@@ -92,6 +92,15 @@ def _present(block: Block, name: str) -> NDArray[Any]:
         return np.empty(0)
     values = block.column(name)
     return values[block.is_there(name)] if block.nulls(name) == SOME else values
+
+
+def _is_exceeded(limit: Ceilings, block: Block) -> bool:
+    """Tell whether any reading lies above the ceiling of its own device; ids are never null."""
+    watts = _present(block, "power_watts")
+    if _lies_between(watts, None, limit.lowest):
+        return False
+    there = block.is_there("power_watts")
+    return bool((watts > limit.at([block.column(name)[there] for name in limit.columns])).any())
 
 
 def _lies_between(values: NDArray[Any], low: float | None, high: float | None) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.column import Record
 from schemas.gpu import GPU
@@ -35,7 +37,7 @@ class Ceilings(NamedTuple):
     """Hold ABSURD_FACTOR × nameplate of each device, in a table indexed by the ids of `columns`."""
 
     columns: tuple[str, ...]
-    watts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    watts: NDArray[np.float64]
     """NaN where no nameplate is known; the last index of each axis is such a place."""
     lowest: float
 
@@ -43,19 +45,23 @@ class Ceilings(NamedTuple):
         """Tell whether any reading lies above the ceiling of its own device; a null or NaN does not."""
         if frame.select((pl.col("power_watts") <= self.lowest).all()).item():
             return False
-        return bool((frame["power_watts"].to_numpy() > self._at(frame)).any())
+        return bool((frame["power_watts"].to_numpy() > self._of_frame(frame)).any())
 
     def of(self, frame: pl.DataFrame) -> pl.Series:
         """Return the ceiling of each row in watts, null where no nameplate is known."""
-        return pl.Series("_ceiling_watts", self._at(frame), nan_to_null=True)
+        return pl.Series("_ceiling_watts", self._of_frame(frame), nan_to_null=True)
 
-    def _at(self, frame: pl.DataFrame) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        at = []
-        for name, size in zip(self.columns, self.watts.shape, strict=True):
-            ids = frame[name].fill_null(-1).to_numpy()
-            at.append(np.where((ids >= 0) & (ids < size - 1), ids, size - 1))
-        found: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = self.watts[tuple(at)]
+    def at(self, ids: Sequence[NDArray[np.integer]]) -> NDArray[np.float64]:
+        """Return the ceiling of each device, NaN where no nameplate is known; `ids` as `columns` names them."""
+        at = [
+            np.where((each >= 0) & (each < size - 1), each, size - 1)
+            for each, size in zip(ids, self.watts.shape, strict=True)
+        ]
+        found: NDArray[np.float64] = self.watts[tuple(at)]
         return found
+
+    def _of_frame(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        return self.at([frame[name].fill_null(-1).to_numpy() for name in self.columns])
 
 
 _newest: list[tuple[Nameplates, dict[str, Ceilings | None]]] = []

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from schemas import canary
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
+from streams.meter_rows import MeterRows
 from streams.reading_state import LONG_AGO, PATIENCE_MICROSECONDS, ReadingState, Waiting, least_of, shares_partition
 
 
@@ -36,24 +36,20 @@ class Arrivals(NamedTuple):
         return Arrivals._make(column[chosen] for column in self)
 
 
-def arrivals(gauges: Gauges, state: ReadingState, readings: pl.DataFrame) -> Arrivals:
+def arrivals(gauges: Gauges, state: ReadingState, readings: MeterRows) -> Arrivals:
     """Return what the readings are to the gauges' inputs, and move the watermarks on."""
-    time = readings["time"].cast(pl.Int64).to_numpy()
-    partition = readings["_partition"].cast(pl.Int64).to_numpy()
-    is_canary = (readings["meter"] == canary.METER_ID).to_numpy()
+    time, partition, message = readings.time, readings.partition, readings.offset
+    is_canary = readings.meter == canary.METER_ID
     mark = _marks(state, np.where(is_canary, LONG_AGO, time), partition)
-    interval = readings["interval_seconds"].cast(pl.Float64).fill_null(0.0).to_numpy()
-    is_good = (readings["quality"].fill_null(0) == 0).to_numpy()
-    message = readings["_offset"].to_numpy()
     parts = []
-    for metric, column in ((POWER, "power_watts"), (AMPS, "current_amps")):
-        value = readings[column].to_numpy()
-        nth, fed = gauges.inputs_of(readings["meter"].to_numpy(), readings["phase"].to_numpy(), metric)
+    for metric, value in ((POWER, readings.power), (AMPS, readings.current)):
+        nth, fed = gauges.inputs_of(readings.meter, readings.phase, metric)
         is_measured = ~np.isnan(value[nth])
         nth, fed = nth[is_measured], fed[is_measured]
-        said = np.rint(interval[nth] * (HELD_INTERVALS * SECOND)).astype(np.int64)
+        said = np.rint(readings.interval[nth] * (HELD_INTERVALS * SECOND)).astype(np.int64)
         hold = np.where(said > 0, said, gauges.hold[fed])
-        parts.append((nth, fed, time[nth], value[nth], is_good[nth], hold, partition[nth], mark[nth], message[nth]))
+        is_good = readings.is_good[nth]
+        parts.append((nth, fed, time[nth], value[nth], is_good, hold, partition[nth], mark[nth], message[nth]))
     return Arrivals._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 

@@ -15,6 +15,7 @@ from schemas.alert import Alert
 from schemas.partial import OPEN_END, Envelope
 from schemas.timeline import EVER
 from streams.closings import NOTHING, Stream
+from streams.meter_rows import MeterRows
 from streams.ramps import Ramp
 from streams.reading_rules import IdleNote, ReadingRules
 from streams.running_jobs import RunningJobs
@@ -53,12 +54,14 @@ class Evaluator:
         self.sums.follow(watches)
         return self.readings.follow(watches)
 
-    def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
+    def read(self, readings: pl.DataFrame | MeterRows, next_offsets: Mapping[int, int]) -> list[Alert]:
         """Take admitted rows of `telemetry.power.v1` in log order by partition; return what reading rules tell.
 
-        `next_offsets` is, by partition, the offset after the last message that came.
+        `next_offsets` is, by partition, the offset after the last message that came. A frame has METER's columns,
+        `_partition` and `_offset`.
         """
-        return self.readings.read(readings, next_offsets)
+        rows = readings if isinstance(readings, MeterRows) else MeterRows.of(readings)
+        return self.readings.read(rows, next_offsets)
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""

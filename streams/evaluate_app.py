@@ -21,17 +21,15 @@ from broker.producer import Producer
 from schemas import job, partial, recomputation
 from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
-from schemas.decode import decode
 from schemas.errors import RejectedRecordError, UnavailableError
 from schemas.message import Message
-from schemas.meter import METER
 from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
 from schemas.rules import default_rules, load_rules
-from schemas.timeline import admit_in_force
 from schemas.topics import BY_NAME
 from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
+from streams.meter_intake import admitted
 from streams.reading import Partition
 from streams.snapshot import Snapshot
 from streams.stage import Place
@@ -146,10 +144,8 @@ class EvaluateStage:
         if not messages:
             return []
         messages = sorted(messages, key=lambda message: (message.partition, message.offset))
-        timeline = self._facility.timeline
-        decoded = decode(POWER_TOPIC, messages, timeline.places)
-        rows = admit_in_force(METER, decoded.frame, timeline, clock=self._clock).rows
-        self._engine.counted.rows(POWER_TOPIC, len(rows))
+        rows = admitted(messages, self._facility.timeline, self._clock)
+        self._engine.counted.rows(POWER_TOPIC, len(rows.time))
         return self._evaluator.read(rows, {message.partition: message.offset + 1 for message in messages})
 
     async def _take(self, messages: Sequence[Message]) -> None:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from streams.arrivals import accept, arrivals
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, Gauges
+from streams.meter_rows import MeterRows
 from streams.reading_state import LONG_AGO, ReadingState, Waiting, passed_through, reached_by
 
 
@@ -37,11 +37,10 @@ class Evaluations(NamedTuple):
     earlier_value: Floats
 
 
-def read(gauges: Gauges, state: ReadingState, readings: pl.DataFrame) -> tuple[ReadingState, Evaluations]:
+def read(gauges: Gauges, state: ReadingState, readings: MeterRows) -> tuple[ReadingState, Evaluations]:
     """Take admitted readings, in log order by partition, and return the evaluations that they allow.
 
-    `readings`: METER's columns with `_partition` and `_offset`. A reading that is not newer than its
-    meter's newest changes nothing, so duplicates do not.
+    A reading that is not newer than its meter's newest changes nothing, so duplicates do not.
     """
     state, least = state.copy(), int(reached_by(state)[-1])
     fresh = accept(gauges, state, arrivals(gauges, state, readings), least)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from schemas import canary
 from schemas.alert import Alert
@@ -19,6 +18,7 @@ from streams.alert_state import Transitions, advance, at_rest, hush
 from streams.carry import carried_machines, carried_readings
 from streams.condition import Ints, Series, judge
 from streams.gauge import spread
+from streams.meter_rows import MeterRows
 from streams.rack_readings import Evaluations, pass_by, read, settle
 from streams.reading_state import nothing_read, silent_for
 from streams.running_jobs import RunningJobs
@@ -52,7 +52,7 @@ class ReadingRules:
         self._watches = watches
         self._jobs = jobs
         self._came: dict[int, int] = {}
-        self._held: list[pl.DataFrame] = []
+        self._held: list[MeterRows] = []
         self._held_at: dict[int, int] = {}
 
     @property
@@ -71,7 +71,7 @@ class ReadingRules:
             return self._turn_to(self.since)
         return []
 
-    def read(self, readings: pl.DataFrame, next_offsets: Mapping[int, int]) -> list[Alert]:
+    def read(self, readings: MeterRows, next_offsets: Mapping[int, int]) -> list[Alert]:
         """Take admitted rows in log order by partition; return what is told.
 
         `next_offsets` is, by partition, the offset after the last message that came.
@@ -91,36 +91,35 @@ class ReadingRules:
             alerts += self._turn_to(second) + self._release() + self._apply_notes()
         return alerts + self._hush()
 
-    def _read(self, readings: pl.DataFrame) -> list[Alert]:
+    def _read(self, readings: MeterRows) -> list[Alert]:
         readings = self._hold(readings)
-        if not len(readings):
+        if not len(readings.time):
             return []
         self.readings, evaluations = read(self.watch.gauges, self.readings, readings)
         return self._judge(evaluations)
 
-    def _hold(self, readings: pl.DataFrame) -> pl.DataFrame:
+    def _hold(self, readings: MeterRows) -> MeterRows:
         """Keep what lies behind the place where its partition turns; return the rest."""
         second = self._watches.change_after(self.since)
-        if second is None or readings.is_empty():
+        if second is None or not len(readings.time):
             return readings
-        partition = readings["_partition"].to_numpy()
+        partition = readings.partition
         # The canary's clock is ours: it must not turn a partition of sources whose clocks are behind.
-        is_canary = (readings["meter"] == canary.METER_ID).to_numpy()
-        is_there = (readings["time"].cast(pl.Int64).to_numpy() >= second) & ~is_canary
+        is_there = (readings.time >= second) & (readings.meter != canary.METER_ID)
         is_held = np.isin(partition, list(self._held_at))
         for turning in np.unique(partition[is_there & ~is_held]).tolist():
             rows = np.flatnonzero(partition == turning)
             rows = rows[int(np.argmax(is_there[rows])) :]
-            self._held_at[turning] = int(readings["_offset"][int(rows[0])])
+            self._held_at[turning] = int(readings.offset[rows[0]])
             is_held[rows] = True
         if not is_held.any():
             return readings
-        self._held.append(readings.filter(is_held))
-        return readings.filter(~is_held)
+        self._held.append(readings.pick(is_held))
+        return readings.pick(~is_held)
 
     def _release(self) -> list[Alert]:
         held, self._held, self._held_at = self._held, [], {}
-        return self._read(pl.concat(held).sort("_partition", maintain_order=True)) if held else []
+        return self._read(MeterRows.joined(held)) if held else []
 
     def _has_reached(self, second: int) -> bool:
         reached = self.readings.is_open | (self.readings.watermark >= second)

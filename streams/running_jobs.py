@@ -30,6 +30,7 @@ class RunningJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[Job, tuple[str, ...]]] = {}
+        self._places: tuple[Registry | None, dict[tuple[int, int], tuple[str, ...]]] = None, {}
 
     def hear(self, jobs: Iterable[Job]) -> None:
         """Take records in log order; a later one of the same job stands for it."""
@@ -52,7 +53,18 @@ class RunningJobs:
 
     def causes_in(self, registry: Registry) -> Causes:
         """Return the function that names the jobs on a subject of `registry` at a time in UTC µs."""
-        return lambda kind, subject, path, at: self.on(places_of(registry, kind, subject, path), moment(at))
+        if not self._jobs:
+            return lambda *_: ()
+        return lambda kind, subject, path, at: self.on(self._places_of(registry, kind, subject, path), moment(at))
+
+    def _places_of(self, registry: Registry, kind: int, subject: int, path: str) -> tuple[str, ...]:
+        """Return the places of a subject, looked up once in each registry."""
+        if self._places[0] is not registry:
+            self._places = registry, {}
+        known = self._places[1]
+        if (kind, subject) not in known:
+            known[kind, subject] = places_of(registry, kind, subject, path)
+        return known[kind, subject]
 
     def _forget(self) -> None:
         ended = [name for name, (job, _) in self._jobs.items() if job.ended is not None]

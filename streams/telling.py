@@ -34,15 +34,15 @@ class Machine(msgspec.Struct, frozen=True, array_like=True):
 
 def machine_of(watch: Watch, row: int) -> Machine:
     """Return the machine of a rule row."""
-    named = watch.table.row(row, named=True)
-    rule = watch.rules[named["rule"]]
+    watched = watch.rows[row]
+    rule = watch.rules[watched.rule]
     return Machine(
         rule=rule.id,
-        rule_version=watch.versions[named["rule"]],
-        subject_kind=named["subject_kind"],
-        subject=named["subject"],
-        path=named["path"],
-        site=named["site"],
+        rule_version=watch.versions[watched.rule],
+        subject_kind=watched.subject_kind,
+        subject=watched.subject,
+        path=watched.path,
+        site=watched.site,
         severity=rule.severity,
     )
 
@@ -110,40 +110,40 @@ def _rows(happened: Transitions) -> Iterator[tuple[int, ...]]:
 
 
 def _alert(watch: Watch, told: _Told, facts: Facts, causes: Causes) -> Alert:
-    row = watch.table.row(told.row, named=True)
-    rule, path = watch.rules[row["rule"]], row["path"]
+    row = watch.rows[told.row]
+    rule, path = watch.rules[row.rule], row.path
     known = told.where >= 0
     value = float(facts.value[told.where]) if known else None
-    unit: Unit = "A" if row["metric"] == "current_amps" else "W"
+    unit: Unit = "A" if row.metric == "current_amps" else "W"
     begins = told.code < TO_STALE
     return Alert(
         id=alert_id(rule.id, path, told.start),
         transition=TRANSITIONS[told.code],  # type: ignore[arg-type]
         rule=rule.id,
-        rule_version=watch.versions[row["rule"]],
-        site=row["site"],
-        subject_kind=SubjectKind(row["subject_kind"]).name.lower(),
+        rule_version=watch.versions[row.rule],
+        site=row.site,
+        subject_kind=SubjectKind(row.subject_kind).name.lower(),
         subject=path,
         severity=rule.severity,
         start=moment(told.start),
         at=moment(told.at),
         fired=None if told.fired == NEVER else moment(told.fired),
         value=value,
-        limit=row["limit"],
-        threshold=row["threshold"],
+        limit=row.limit,
+        threshold=row.threshold,
         unit=unit,
         basis=_BASIS.get(int(facts.basis[told.where])) if known else None,
         expected=int(facts.expected[told.where]) if known else None,
         reporting=int(facts.reporting[told.where]) if known else None,
         summary=_words(watch, told, value, unit),
         evidence=_evidence(told, facts) if known else (),
-        cause=causes(row["subject_kind"], row["subject"], path, told.start) if begins else (),
+        cause=causes(row.subject_kind, row.subject, path, told.start) if begins else (),
     )
 
 
 def _words(watch: Watch, told: _Told, value: float | None, unit: Unit) -> str:
-    row = watch.table.row(told.row, named=True)
-    rule, path = watch.rules[row["rule"]], row["path"]
+    row = watch.rows[told.row]
+    rule, path = watch.rules[row.rule], row.path
     fires = told.fired != NEVER
     if told.code == TO_STALE or (told.code == TO_RESOLVED and value is None and not fires):
         return stale_words(path, moment(told.at), fires)
@@ -151,8 +151,8 @@ def _words(watch: Watch, told: _Told, value: float | None, unit: Unit) -> str:
         return resolved_words(path, value=value, unit=unit, seconds=(told.at - told.start) / 1e6, has_fired=fires)
     if told.code == TO_KEEPING:
         return keeping_words(path, value=value, unit=unit, keep_secs=rule.keep_firing_secs)
-    since, threshold = moment(told.start), row["threshold"]
-    return breach_words(rule, path, value=value, limit=row["limit"], threshold=threshold, unit=unit, since=since)
+    since, threshold = moment(told.start), row.threshold
+    return breach_words(rule, path, value=value, limit=row.limit, threshold=threshold, unit=unit, since=since)
 
 
 def _evidence(told: _Told, facts: Facts) -> tuple[Evidence, ...]:

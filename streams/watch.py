@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,19 +25,33 @@ if TYPE_CHECKING:
 _NO_DATA = {"unknown": UNKNOWN, "breach": A_BREACH, "ok": OK}
 
 
+class Watched(NamedTuple):
+    """Name one rule row, as an alert does. `rule` is its index; `limit` and `threshold` in the metric's unit."""
+
+    rule: int
+    metric: str
+    site: str
+    subject_kind: int
+    subject: int
+    path: str
+    limit: float | None
+    threshold: float
+
+
 @dataclass(frozen=True)
 class Watch:
     """Hold one version of rules and facility; a rule row is one rule on one subject, by its index in `table`.
 
-    `table`: schemas.rules.RESOLVED with `path` and `site` of the subject · `gauge` of each rule row that
-    reads readings, `subject` (index in `members.subjects`) of each that reads partials, else −1 ·
-    `rows_of_gauge` the rule rows of each gauge.
+    `table`: schemas.rules.RESOLVED with `path` and `site` of the subject, `rows` what alerts say of each, once for
+    all: a row of a frame takes as long as an alert · `gauge` of each rule row that reads readings, `subject` (index
+    in `members.subjects`) of each that reads partials, else −1 · `rows_of_gauge` the rule rows of each gauge.
     """
 
     registry: Registry
     rules: tuple[Rule, ...]
     versions: tuple[str, ...]
     table: pl.DataFrame
+    rows: tuple[Watched, ...]
     gauges: Gauges
     members: Members
     timing: Timing
@@ -51,8 +65,7 @@ class Watch:
     @property
     def keys(self) -> list[tuple[str, int, int]]:
         """Return (rule id, subject kind, subject) of each rule row: what a snapshot knows it by."""
-        columns = self.table.select("rule", "subject_kind", "subject").iter_rows()
-        return [(self.rules[rule].id, kind, subject) for rule, kind, subject in columns]
+        return [(self.rules[row.rule].id, row.subject_kind, row.subject) for row in self.rows]
 
 
 def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
@@ -78,6 +91,7 @@ def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
         rules=rules,
         versions=tuple(rule_version(rule) for rule in rules),
         table=table,
+        rows=tuple(Watched(*row) for row in table.select(Watched._fields).iter_rows()),
         gauges=gauges,
         members=members,
         timing=_timing(table),

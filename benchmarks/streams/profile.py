@@ -7,13 +7,11 @@ that it calls; all threads count. Kafka and Faust are not in it.
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
-import time
-from typing import Any
 from zlib import crc32
 
 from benchmarks.campus import START, Campus, campus_registry
+from benchmarks.stopwatch import Stopwatch
 from schemas import blocks
 from schemas.message import Message
 from schemas.partial import encode
@@ -25,42 +23,6 @@ from streams.in_force import InForce
 from streams.roll_up import GPU_TOPIC
 
 SECONDS = 48
-
-
-class Stopwatch:
-    """Count the CPU of functions, each without what the counted ones within it cost."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-        self.calls: dict[str, int] = {}
-        self._within: list[float] = []
-
-    def watch(self, owner: Any, name: str, part: str) -> None:
-        """Replace `owner.name` by itself, timed under `part`."""
-        inside = owner.__dict__[name]
-        is_class = isinstance(inside, classmethod)
-        function = inside.__func__ if is_class else inside
-
-        @functools.wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            self._within.append(0.0)
-            began = time.process_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                took = time.process_time() - began
-                own = took - self._within.pop()
-                self.spent[part] = self.spent.get(part, 0.0) + own
-                self.calls[part] = self.calls.get(part, 0) + 1
-                if self._within:
-                    self._within[-1] += took
-
-        setattr(owner, name, classmethod(timed) if is_class else timed)
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self.spent.clear()
-        self.calls.clear()
 
 
 def watched() -> Stopwatch:

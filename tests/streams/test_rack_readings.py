@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.meter import METER
 from streams.gauge import AMPS, POWER, SECOND, Gauges
+from streams.meter_rows import MeterRows
 from streams.rack_readings import Evaluations, pass_by, read
 from streams.reading_state import ReadingState, nothing_read, silent_for
 
@@ -33,10 +34,10 @@ def gauges(metric: int = POWER, phases: tuple[int, ...] = (0,)) -> Gauges:
     return Gauges(pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Int64), orient="row"))
 
 
-def frame(rows: list[dict[str, object]]) -> pl.DataFrame:
+def frame(rows: list[dict[str, object]]) -> MeterRows:
     schema = METER.polars | {"_partition": pl.Int32, "_offset": pl.Int64}
     empty = dict.fromkeys(schema)
-    return pl.DataFrame([empty | row for row in rows], schema=schema, orient="row")
+    return MeterRows.of(pl.DataFrame([empty | row for row in rows], schema=schema, orient="row"))
 
 
 def rows_of(partition: int, first_offset: int, readings: list[Reading]) -> list[dict[str, object]]:
