@@ -27,6 +27,8 @@ from wattline.scales import facility_file
 
 GPU_TOPIC, POWER_TOPIC = "telemetry.gpu.v1", "telemetry.power.v1"
 SECOND = 1_000_000
+SCALE = "150MW"
+"""The facility file of the campus; a benchmark that compares sizes may ask for another one of wattline.scales."""
 START = 1_772_366_400
 """2026-03-01 12:00 UTC, for benchmarks that need no clock."""
 SEED = 7
@@ -50,7 +52,7 @@ class Timed(NamedTuple):
     rows: int
 
 
-def campus_registry(times: int = 1, scale: str = "150MW") -> Registry:
+def campus_registry(times: int = 1, scale: str = SCALE) -> Registry:
     """Return the registry of the campus, or of `times` such side by side; at `scale` "35MW" it is a quarter."""
     facility = load(facility_file(scale))
     registry = assign(facility)

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import time
 
-from benchmarks.campus import RACK_ROWS, SECOND, Campus, Timed, campus_registry
+from benchmarks.campus import RACK_ROWS, SCALE, SECOND, Campus, Timed, campus_registry
 from broker.producer import Producer
 from wattline.scales import SCALES
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("bootstrap")
     parser.add_argument("--rows", type=int, default=RACK_ROWS)
     parser.add_argument("--times", type=int, default=1)
-    parser.add_argument("--scale", choices=SCALES, default="150MW")
+    parser.add_argument("--scale", choices=list(SCALES), default=SCALE)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=100)
     parser.add_argument("--breaching", type=int, default=0)

@@ -1,22 +1,25 @@
-"""What every process of the pipeline costs under a simulated campus, live at 1 Hz, on a real Kafka.
+"""What every process of the pipeline costs under the campus, live at 1 Hz, on a real Kafka.
 
-CPU is that of the whole process over a stretch in the middle of the run, so start-up is not in it; GPU rows
-are those that Kafka acknowledged in it. `python -m benchmarks.pipeline.run [--scale 35MW] [--secs 60]`
+The load is that of `benchmarks/campus.py`, the rules the shipped ones and two that fire at the first reading over a
+limit; `--load simulate` takes the simulation of `make demo` with its incident instead. CPU is that of the whole
+process over a stretch in the middle of the run, so start-up is not in it; GPU rows are those that came into Kafka
+in it, and how many these are of those that were due is said: on a machine that is too busy the load comes late.
+`python -m benchmarks.pipeline.run [--scale 150MW] [--secs 60] [--load simulate]`
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
+from benchmarks.campus import GPU_TOPIC, SCALE
+from benchmarks.figures import tell
+from benchmarks.processes import cpu_secs
+from benchmarks.streams.live import rules_file
 from broker import facility as published
 from broker.admin import create_topics
 from broker.consumer import read_to_end
@@ -24,29 +27,38 @@ from broker.embedded import EmbeddedKafka
 from broker.supervisor import Supervisor, Worker
 from schemas.facility import load
 from schemas.registry import Registry
+from schemas.topics import BY_NAME
+from sinks.lake.log_reader import read_ends
+from sinks.lake.positions import Source
 from wattline.demo import topics
 from wattline.parts import PARTS, Settings, workers
 from wattline.scales import SCALES, facility_file
 
 WARM_UP_SECS = 25.0
+BREACHING = 20
+"""Racks and as many feeds that are over their limit now and then."""
 
 
-def tell(name: str, value: float, unit: str, **more: object) -> None:
-    """Print one figure as a JSON line, the load average beside it."""
-    line = {"name": name, "value": round(value, 4), "unit": unit, **more, "load_average": round(os.getloadavg()[0], 2)}
-    print(json.dumps(line), flush=True)
-
-
-def cpu_secs(pids: dict[str, int]) -> dict[str, float]:
-    """Return user + system CPU seconds of each process so far."""
-    times = {name: psutil.Process(pid).cpu_times() for name, pid in pids.items()}
-    return {name: each.user + each.system for name, each in times.items()}
+def load_worker(name: str, scale: str, bootstrap: str) -> Worker:
+    """Return the process that sends the campus, or the simulation with its incident."""
+    if name == "simulate":
+        argv = ("-m", "wattline", "simulate", "--incident", "rack-over-limit", "--bootstrap", bootstrap)
+    else:
+        argv = ("-m", "benchmarks.load", bootstrap, "--live", "--scale", scale, "--breaching", str(BREACHING))
+    return Worker(f"{name}-0", (sys.executable, *argv))
 
 
 async def prepare(bootstrap: str, scale: str) -> Registry:
     """Make the topics and publish the campus."""
     await create_topics(bootstrap, topics=topics())
     return await published.publish(bootstrap, load(facility_file(scale)))
+
+
+def gpu_rows(bootstrap: str, registry: Registry) -> float:
+    """Return how many GPU rows are in Kafka, by its messages: each has the GPUs of one rack."""
+    sources = [Source(GPU_TOPIC, number) for number in range(BY_NAME[GPU_TOPIC].partitions)]
+    messages = sum(asyncio.run(read_ends(bootstrap, sources)).values())
+    return messages * len(registry.slots) / registry.slots["rack"].n_unique()
 
 
 def first_alert_secs(bootstrap: str, begun: float) -> float | None:
@@ -56,38 +68,34 @@ def first_alert_secs(bootstrap: str, begun: float) -> float | None:
     return min(fired) / 1e6 - begun if fired else None
 
 
-def measure(scale: str, secs: float, folder: Path) -> None:
+def measure(scale: str, secs: float, load: str, folder: Path) -> None:
     """Run everything for a while and print what it cost."""
     begun = time.time()
     with EmbeddedKafka(folder / "kafka") as kafka:
         registry = asyncio.run(prepare(kafka.bootstrap, scale))
-        argv = (sys.executable, "-m", "wattline", "simulate", "--incident", "rack-over-limit", "--bootstrap")
-        simulator = Worker("simulate-0", (*argv, kafka.bootstrap))
-        parts = workers(PARTS, Settings(kafka.bootstrap, folder / "lake"))
-        with Supervisor([*parts, simulator], folder / "logs") as supervisor:
+        rules = None if load == "simulate" else rules_file(folder)
+        parts = workers(PARTS, Settings(kafka.bootstrap, folder / "lake", rules=rules))
+        with Supervisor([*parts, load_worker(load, scale, kafka.bootstrap)], folder / "logs") as supervisor:
             time.sleep(WARM_UP_SECS)
             pids = {state.name: state.pid for state in supervisor.states()} | {"kafka": kafka.nodes[0].pid}
-            before, started = cpu_secs(pids), time.monotonic()
+            sent, before, started = gpu_rows(kafka.bootstrap, registry), cpu_secs(pids.values()), time.monotonic()
             time.sleep(secs)
-            after, took = cpu_secs(pids), time.monotonic() - started
+            after, took = cpu_secs(pids.values()), time.monotonic() - started
+            rows = gpu_rows(kafka.bootstrap, registry) - sent
             first = first_alert_secs(kafka.bootstrap, begun)
-    rows = len(registry.slots) * took
-    for name in pids:
-        spent = after[name] - before[name]
-        tell(
-            f"pipeline_{scale}_{name}_core",
-            spent / took,
-            "cores",
-            cpu_secs_a_million_gpu_rows=round(spent / rows * 1e6, 3),
-        )
+    tell(f"pipeline_{scale}_load", rows / took, "GPU rows/s", peer=len(registry.slots))
+    for name, start, end in zip(pids, before, after, strict=True):
+        dear = round((end - start) / rows * 1e6, 3)
+        tell(f"pipeline_{scale}_{name}_core", (end - start) / took, "cores", cpu_secs_a_million_gpu_rows=dear)
     if first is not None:
-        tell(f"pipeline_{scale}_first_alert", first, "s from start", bar=60.0)
+        tell(f"pipeline_{scale}_first_alert", first, "s from start", most=60.0)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", choices=list(SCALES), default="35MW")
+    parser.add_argument("--scale", choices=list(SCALES), default=SCALE)
     parser.add_argument("--secs", type=float, default=60.0)
+    parser.add_argument("--load", choices=["campus", "simulate"], default="campus")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wattline-bench-") as place:
-        measure(chosen.scale, chosen.secs, Path(place))
+        measure(chosen.scale, chosen.secs, chosen.load, Path(place))
