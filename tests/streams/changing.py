@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from schemas.column import Record
 from schemas.gpu import GPU
 from schemas.meter import METER
 from schemas.partial import Partial
+from schemas.recomputation import Asked
 from schemas.registry import Registry, assign
 from schemas.rule import Rule
 from schemas.timeline import Published, Timeline, admit_in_force
@@ -186,6 +187,8 @@ class Workers:
     read: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(METER_PARTITIONS), 0))
     partials: list[Partial] = field(default_factory=list)
     taken: int = 0
+    clock: Literal["wall", "event"] = "event"
+    asked: list[Asked] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     windows: list[SiteWindows | SiteMinute] = field(default_factory=list)
 
@@ -197,10 +200,8 @@ class Workers:
     def __post_init__(self) -> None:
         self.watches = Watches(RULES, self.timeline)
         self.evaluator = Evaluator(self.watches, STREAMS)
-        self.roll_up = RollUp(InForce.of(self.timeline), clock="event")
-        for stream in STREAMS:
-            self.roll_up.assign(stream, "", 0)
         self.places: dict[tuple[str, int], tuple[int, str]] = {}
+        self.restart_roll_up()
 
     def hear(self) -> None:
         """Hear of the next version."""
@@ -256,17 +257,19 @@ class Workers:
             self.hear()
 
     def commit(self) -> None:
-        """Note where roll up may be read again."""
+        """Ask for what came too late, then note where roll up may be read again."""
+        self.asked += self.roll_up.asks()
         self.places = self.roll_up.places()
 
     def restart_roll_up(self) -> None:
         """Kill roll up and let it come back at its committed places, with what the facility is by now."""
-        self.roll_up = RollUp(InForce.of(self.timeline), clock="event")
+        self.roll_up = RollUp(InForce.of(self.timeline), clock=self.clock)
         for stream in STREAMS:
             self.at[stream], note = self.places.get(stream, (0, ""))
             self.roll_up.assign(stream, note, 0)
 
     def snapshot(self) -> bytes:
+        self.asked += self.evaluator.sums.asks()
         return take(self.evaluator, {}).encode()
 
     def restart_evaluator(self, value: bytes) -> None:
