@@ -105,7 +105,7 @@ class Stream(ABC, Generic[R]):
             return []
         known = [each for each in (self.closed, self._told) if each is not None]
         first = min(end, max(known, default=end))
-        rows = self._seconds(first, end) if self.closed is not None and first < end else PARTIAL.empty()
+        rows = self._seconds(first, end) if self.closed is not None else PARTIAL.empty()
         self._told, self._told_at = end, now
         to_offset = self.next_offset or 0
         return self._before(first, end, to_offset) + self._split("idle", first, end, rows, to_offset)

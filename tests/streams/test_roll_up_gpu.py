@@ -14,7 +14,6 @@ from schemas.admission import admit
 from schemas.decode import decode
 from schemas.gpu import GPU
 from schemas.message import Message
-from schemas.partial import OPEN_END
 from streams.gpu_stream import RING_SECONDS
 from streams.roll_up import GPU_TOPIC, RollUp
 from tests.streams.log import (
@@ -230,22 +229,6 @@ def test_an_idle_note_carries_what_the_log_has_not_closed_and_the_log_closes_it_
     assert roll_up.idle({(GPU_TOPIC, 0)}, 3_000_000) == []
     told = roll_up.feed(GPU_TOPIC, gpu_frame([(2, rack_second(5.0))]), {0: 3}, 4_000_000)
     assert powers(told, "closing") == powers([note], "idle")
-
-
-def test_an_idle_note_is_made_again_where_nothing_is_left_to_tell():
-    """In event time it closes all there is, so after half a minute it says no more than that it still is so."""
-    roll_up = RollUp(always(slots(), meters()), clock="event")
-    play([rack_second(0.0)], roll_up=roll_up)
-    roll_up.idle({(GPU_TOPIC, 0)}, 2_000_000)
-    (again,) = roll_up.idle({(GPU_TOPIC, 0)}, 40_000_000)
-    assert (again.envelope.kind, again.envelope.end_second, len(again.rows)) == ("idle", OPEN_END, 0)
-
-
-def test_a_partition_whose_readings_are_ahead_of_this_clock_is_noted_idle():
-    roll_up = RollUp(always(slots(), meters()))
-    play([rack_second(0.0), rack_second(9.0)], roll_up=roll_up)
-    (note,) = roll_up.idle({(GPU_TOPIC, 0)}, microseconds(4.0))
-    assert (note.envelope.end_second, len(note.rows)) == (microseconds(4), 0)
 
 
 def test_a_rack_whose_clock_is_ten_minutes_ahead_is_refused_and_closes_nothing_for_the_others():
