@@ -19,9 +19,11 @@ from schemas.rule import Rule
 from schemas.subject import MeterLevel
 
 CAMPUS = Path(__file__).parent / "campus.toml"
-START = 1_753_000_020
-"""A second in the middle of a minute."""
+START = 1_753_000_043
+"""A second in the middle of a minute, and of a piece of one."""
 SECOND = 1_000_000
+CARRIES = {MeterLevel.FEED: 4.5, MeterLevel.PANEL: 5.5, MeterLevel.UTILITY: 15.0, MeterLevel.NODE: 0.4}
+"""Loads, each as that of a rack input, on a meter: about those below it, so that now and then it proves something."""
 CALM_SECS = 25
 """The end of the log is quiet and on time, so that nothing is pending or firing when it is over."""
 RULES = (
@@ -33,8 +35,8 @@ RULES = (
          subjects=("tst/h1/r02/*", "tst/h2/r01/k02"), no_data_after_secs=4.0),
     Rule(id="row-high", scope="row", severity="critical", summary="Row {row} draws {value} of {limit}",
          above_fraction_of_limit=0.55, for_secs=2.0, no_data_after_secs=5.0),
-    Rule(id="feed-high", scope="feed", severity="warning", summary="{feed} carries {value}", above_watts=5_000.0),
-    Rule(id="site-high", scope="site", severity="warning", summary="{site} draws {value}", above_watts=5_000.0),
+    Rule(id="feed-high", scope="feed", severity="warning", summary="{feed} carries {value}", above_watts=15_000.0),
+    Rule(id="site-high", scope="site", severity="warning", summary="{site} draws {value}", above_watts=60_000.0),
 )  # fmt: skip
 """Some read meters at the moment of the reading (racks with meters, one feed), the others read sums."""
 
@@ -94,13 +96,14 @@ def _meters(registry: Registry, seconds: int, draw: np.random.Generator) -> list
         "meter", "path", "level", "interval_seconds"
     ).iter_rows():
         key = path.rsplit("/", 2)[0].encode()
+        loads = CARRIES.get(MeterLevel(level), 1.0)
         skew, watts, silent = draw.uniform(-0.2, 0.2), 3_000.0, _silences(seconds, draw)
         counter = _Counter(step={MeterLevel.UTILITY: 360_000.0, MeterLevel.FEED: 0.001}.get(level), draw=draw)
         for second in np.arange(0, seconds, interval).tolist():
             calm = second >= seconds - CALM_SECS
             watts = 3_000.0 if calm else float(np.clip(watts + draw.normal(0, 400), 1_000, 6_500))
-            energy = counter.after(watts * interval)
-            rows = _meter_rows(meter, level, second + skew, watts, interval, energy, draw)
+            energy = counter.after(watts * loads * interval)
+            rows = _meter_rows(meter, level, second + skew, watts * loads, interval, energy, draw)
             if silent[int(second)]:
                 rows = rows.clear()
             sent += _delivered(METER, key, second, rows, draw, seconds)

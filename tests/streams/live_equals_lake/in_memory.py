@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from schemas import arrow
 from schemas.admission import Clock, admit
 from schemas.alert import Alert
 from schemas.decode import decode
+from schemas.histogram import HISTOGRAM
 from schemas.message import Message
 from schemas.partial import Partial
 from schemas.topics import BY_NAME
@@ -50,6 +52,14 @@ def logs_of(sent: Iterable[Sent]) -> Logs:
     return logs
 
 
+class Told(NamedTuple):
+    """Hold every version of every window and histogram, and each transition once."""
+
+    windows: pl.DataFrame
+    histograms: pl.DataFrame
+    alerts: dict[tuple[object, ...], Alert]
+
+
 class Undisturbed:
     """A roll-up worker and an evaluator that nobody kills: what they tell of a whole log."""
 
@@ -60,6 +70,7 @@ class Undisturbed:
         self.evaluator = Evaluator(watch, STREAMS)
         self.alerts: list[Alert] = []
         self.windows: list[pl.DataFrame] = []
+        self.histograms: list[pl.DataFrame] = [HISTOGRAM.empty()]
         self._at = 0
 
     def read(self, logs: Logs, drains: int = 1, seed: int = 0) -> Undisturbed:
@@ -80,6 +91,10 @@ class Undisturbed:
     def told(self) -> dict[tuple[object, ...], Alert]:
         """Return each transition once."""
         return {alert.identity: alert for alert in self.alerts}
+
+    def all_told(self) -> Told:
+        """Return all that was told so far."""
+        return Told(pl.concat(self.windows), pl.concat(self.histograms), self.told())
 
     def begin(self, streams: Iterable[tuple[str, int]], places: Mapping[tuple[str, int], tuple[int, str]]) -> None:
         """Begin a worker anew at these places."""
@@ -107,6 +122,8 @@ class Undisturbed:
             output = self.evaluator.close()
             self.alerts += output.alerts
             self.windows += [each.rows for each in output.windows]
+            for each in output.minutes:
+                (self.windows if each.table == "windows" else self.histograms).append(each.rows)
             if not self.evaluator.is_behind:
                 return
 
@@ -128,8 +145,8 @@ class Undisturbed:
             self._at += 1
 
 
-def disturbed(watch: Watch, logs: Logs, seed: int) -> tuple[pl.DataFrame, dict[tuple[object, ...], Alert]]:
-    """Return windows and alerts of a log read in random drains by a worker and an evaluator that die again and again.
+def disturbed(watch: Watch, logs: Logs, seed: int) -> Told:
+    """Return what is told of a log read in random drains by a worker and an evaluator that die again and again.
 
     The worker comes back from its last commit, the evaluator from its last snapshot; what they told since stays told.
     """
@@ -137,7 +154,7 @@ def disturbed(watch: Watch, logs: Logs, seed: int) -> tuple[pl.DataFrame, dict[t
     used = {(message.topic, message.partition) for log in logs.values() for message in log}
     ends = {at: sum((m.topic, m.partition) == at for m in logs[at[0]]) for at in used}
     by_partition = {at: [m for m in logs[at[0]] if m.partition == at[1]] for at in used}
-    committed, alerts, windows, kept = dict.fromkeys(STREAMS, (0, "")), [], [], take(run.evaluator, {}).encode()
+    committed, kept = dict.fromkeys(STREAMS, (0, "")), take(run.evaluator, {}).encode()
     partials: list[Partial] = []
     run.begin(STREAMS, committed)
     partials += run.roll_up.idle(set(STREAMS) - used, LONG_AFTER)
@@ -160,12 +177,10 @@ def disturbed(watch: Watch, logs: Logs, seed: int) -> tuple[pl.DataFrame, dict[t
         end = at + int(draw.integers(900))
         run.put_together(enumerate(partials[at:end], at))
         at = min(end, len(partials))
-        alerts, windows = alerts + run.alerts, windows + run.windows
-        run.alerts, run.windows = [], []
         if draw.random() < 0.3:
             kept = take(run.evaluator, {}).encode()
         if draw.random() < 0.06:
             restored = restore(decode_snapshot(kept), Watches.always(watch), STREAMS)
             run.evaluator, at = restored.evaluator, restored.positions.get(("windows.rack.v1", 0), 0)
             heard = {n: restored.positions.get((METER_TOPIC, n), 0) for n in heard}
-    return pl.concat(windows), {alert.identity: alert for alert in alerts}
+    return run.all_told()

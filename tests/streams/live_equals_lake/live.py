@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-
-import polars as pl
+from typing import Any
 
 from broker.consumer import read_to_end
 from broker.facility import publish
@@ -21,13 +20,13 @@ from schemas.alert import Alert, decode_alert
 from schemas.facility import load
 from schemas.message import Message
 from schemas.registry import Registry
-from schemas.window import WINDOW
+from schemas.subject import SubjectKind
 from tests.streams.live_equals_lake.campus_log import CAMPUS, RULES, SECOND, START, Sent
 from tests.streams.live_equals_lake.worker import READING
 from tests.streams.processes import Process
 
 SLOTS = (("roll-up", 0), ("roll-up", 1), ("evaluate", 0))
-WINDOWS, ALERTS = "windows.site.v1", "alerts.v1"
+WINDOWS, HISTOGRAMS, ALERTS = "windows.site.v1", "windows.histogram.v1", "alerts.v1"
 FIRST_SECS = 6.0
 """Of the log, sent before any worker starts: no partition that will be used is idle then."""
 SPEED = 10.0
@@ -131,13 +130,26 @@ async def _send(producer: Producer, log: Iterable[Sent]) -> None:
 
 
 async def _until_told(bootstrap: str, end: int, within_secs: float = 90.0) -> None:
-    """Return once a closing through the second `end` is told."""
-    deadline, told = time.monotonic() + within_secs, 0
-    while told < end:
+    """Return once a closing through the second `end` is told, and the minutes before it to their last message."""
+    deadline = time.monotonic() + within_secs
+    while (told := min(await _told_seconds(bootstrap), await _told_minutes(bootstrap) + 60)) < end:
         assert time.monotonic() < deadline, f"windows are told through {told - START} s of {end - START}"
         await asyncio.sleep(0.5)
-        closings = [json.loads(m.header("closing") or b"{}") for m in await read_to_end(bootstrap, WINDOWS)]
-        told = max((c["end_second"] // SECOND for c in closings if c["every_seconds"] == 1), default=0)
+
+
+async def _told_seconds(bootstrap: str) -> int:
+    closings = await _closings(bootstrap, WINDOWS)
+    return max((c["end_second"] // SECOND for c in closings if c["every_seconds"] == 1), default=0)
+
+
+async def _told_minutes(bootstrap: str) -> int:
+    """Return the end of the minutes of which all is told: the histograms of racks' GPUs come last."""
+    closings = await _closings(bootstrap, HISTOGRAMS)
+    return max((c["end_second"] // SECOND for c in closings if c["subject_kinds"] == [SubjectKind.RACK]), default=0)
+
+
+async def _closings(bootstrap: str, topic: str) -> list[dict[str, Any]]:
+    return [json.loads(m.header("closing") or b"{}") for m in await read_to_end(bootstrap, topic)]
 
 
 async def _first_done(tasks: list[asyncio.Task[None]]) -> None:
@@ -158,10 +170,3 @@ async def told_alerts(bootstrap: str) -> dict[tuple[object, ...], Alert]:
     """Return each transition that was told, once."""
     alerts = [decode_alert(message) for message in await read_to_end(bootstrap, ALERTS)]
     return {alert.identity: alert for alert in alerts}
-
-
-async def told_windows(bootstrap: str) -> pl.DataFrame:
-    """Return every version of every window that was told."""
-    decoded = arrow.decode(WINDOW, await read_to_end(bootstrap, WINDOWS))
-    assert decoded.refused.is_empty()
-    return decoded.frame

@@ -1,9 +1,14 @@
-"""The reference and its comparison: what DuckDB makes of the raw rows, against the windows that were told."""
+"""The reference and its comparison: what DuckDB makes of the raw rows, against the windows that were told.
+
+The statements of `sql/` are written from what schemas.md and the decisions say of windows, slowly and plainly, in
+integers, and without a line of the streams' own code.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import polars as pl
@@ -12,30 +17,32 @@ import pyarrow as pa
 from schemas.message import Message
 from schemas.registry import Registry
 from sinks.lake.rows import read_rows
-from streams.members import members_of
 
 KEY = ("every_seconds", "window_start", "subject_kind", "subject")
+BIN = (*KEY, "metric", "bin")
 VERSION = ("version_admission", "version_facility", "version_generation", "version_readings", "version_digest")
-FRAMES = ("slots", "racks", "sums", "meters")
+FRAMES = ("sites", "racks", "nodes", "slots", "meters", "sums", "power", "feed_racks", "limits")
+STEPS = (
+    "hashes",
+    "log",
+    "gpu_seconds",
+    "meter_seconds",
+    "members",
+    "meters_above",
+    "bounds",
+    "windows",
+    "device_minutes",
+    "histograms",
+    "reference",
+)
+"""In this order; each makes tables that those after it read."""
 
 
-def counted(registry: Registry) -> pl.DataFrame:
-    """Return (subject_kind, subject, kind, id): which sources the version of each subject counts.
+class Reference(NamedTuple):
+    """Hold what the raw rows come to: windows ordered by KEY, bins of histograms ordered by BIN."""
 
-    The one thing that the reference takes from the streams: what a version counts is their choice.
-    """
-    members = members_of(registry)
-    own, circle, circles = members.counted.own, members.counted.circle, members.counted.circles
-    shared = [(subject, circles.of[circles.whose == which]) for subject, which in enumerate(circle) if which >= 0]
-    pairs = pl.DataFrame(
-        {
-            "index": [*own.whose.tolist(), *(subject for subject, of in shared for _ in of)],
-            "source": [*own.of.tolist(), *(source for _, of in shared for source in of.tolist())],
-        }
-    )
-    subjects = members.subjects.select("subject_kind", "subject").with_row_index("index").cast({"index": pl.Int64})
-    sources = members.sources.select("source", "kind", "id")
-    return pairs.join(subjects, on="index").join(sources, on="source").select("subject_kind", "subject", "kind", "id")
+    windows: pl.DataFrame
+    histograms: pl.DataFrame
 
 
 def raw_rows(messages: Mapping[str, Iterable[Message]], registry: Registry) -> dict[str, pa.Table]:
@@ -55,13 +62,23 @@ def lake_of(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def reference(connection: duckdb.DuckDBPyConnection, registry: Registry) -> pl.DataFrame:
-    """Return the windows that the raw rows come to, ordered by KEY."""
-    for name, frame in {**{name: getattr(registry, name) for name in FRAMES}, "counted_by": counted(registry)}.items():
-        connection.register(f"{name}_frame", frame.to_arrow())
+def reference(connection: duckdb.DuckDBPyConnection, registry: Registry) -> Reference:
+    """Return what the raw rows come to."""
+    for name in FRAMES:
+        connection.register(f"{name}_frame", getattr(registry, name).to_arrow())
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {name}_frame")
-    connection.execute((Path(__file__).parent / "reference.sql").read_text())
-    return pl.from_arrow(connection.sql("FROM reference").to_arrow_table()).sort(KEY)
+    for step in STEPS:
+        connection.execute((Path(__file__).parent / "sql" / f"{step}.sql").read_text())
+    windows, bins = (
+        pl.from_arrow(connection.sql(f"FROM {name}").to_arrow_table()) for name in ("reference", "histogram")
+    )
+    return Reference(windows.sort(KEY), bins.sort(BIN))
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
+    frame = pl.from_arrow(connection.table(name).to_arrow_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def greatest(windows: pl.DataFrame) -> pl.DataFrame:
@@ -69,15 +86,31 @@ def greatest(windows: pl.DataFrame) -> pl.DataFrame:
     return windows.sort(*KEY, *VERSION).unique(KEY, keep="last", maintain_order=True)
 
 
+def greatest_bins(histograms: pl.DataFrame) -> pl.DataFrame:
+    """Return the bins of the greatest version of each histogram, each once, ordered by BIN."""
+    is_greatest = pl.struct(VERSION) == pl.struct(VERSION).sort().last().over(*KEY, "metric")
+    return histograms.filter(is_greatest).unique(BIN, keep="last").sort(BIN)
+
+
 def differences(told: pl.DataFrame, wanted: pl.DataFrame, end: int) -> pl.DataFrame:
     """Return the windows that end by the second `end` and differ, or are missing on one side: KEY and `columns`."""
-    ends = pl.col("window_start").cast(pl.Int64) // 1_000_000 + pl.col("every_seconds") <= end
-    kinds = pl.col("subject_kind").is_in(wanted["subject_kind"].unique().implode())
-    columns = wanted.columns
-    told = greatest(told.filter(ends, kinds)).select(pl.col(name).cast(wanted.schema[name]) for name in columns)
-    both = told.join(wanted.filter(ends), on=KEY, how="full", suffix="_wanted", coalesce=True)
-    values = [name for name in columns if name not in KEY]
+    return _differing(greatest(told.filter(_ends(end))), wanted.filter(_ends(end)), KEY)
+
+
+def differing_bins(told: pl.DataFrame, wanted: pl.DataFrame, end: int) -> pl.DataFrame:
+    """Return the bins of windows that end by the second `end` and differ, or are on one side only."""
+    return _differing(greatest_bins(told.filter(_ends(end))), wanted.filter(_ends(end)), BIN)
+
+
+def _ends(end: int) -> pl.Expr:
+    return pl.col("window_start").cast(pl.Int64) // 1_000_000 + pl.col("every_seconds") <= end
+
+
+def _differing(told: pl.DataFrame, wanted: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    told = told.select(pl.col(name).cast(wanted.schema[name]) for name in wanted.columns)
+    both = told.join(wanted, on=key, how="full", suffix="_wanted", coalesce=True)
+    values = [name for name in wanted.columns if name not in key]
     differs = (pl.col(name).ne_missing(pl.col(f"{name}_wanted")) for name in values)
     named = [pl.when(differs_).then(pl.lit(name)) for name, differs_ in zip(values, differs, strict=True)]
     both = both.with_columns(columns=pl.concat_list(named).list.drop_nulls())
-    return both.filter(pl.col("columns").list.len() > 0).sort(KEY)
+    return both.filter(pl.col("columns").list.len() > 0).sort(key)

@@ -14,15 +14,22 @@ from schemas.registry import Registry, assign
 from streams.watch import Watch, watch
 from tests.streams.live_equals_lake.campus_log import CALM_SECS, CAMPUS, RULES, START, campus_log
 from tests.streams.live_equals_lake.in_memory import Logs, Undisturbed, disturbed, logs_of
+from tests.streams.live_equals_lake.lake_beside import lake_beside
 from tests.streams.live_equals_lake.live import (
     Kills,
     live_through_kills,
     publish_campus,
     raw_logs,
     told_alerts,
-    told_windows,
 )
-from tests.streams.live_equals_lake.reference import differences, lake_of, raw_rows, reference
+from tests.streams.live_equals_lake.reference import (
+    Reference,
+    differences,
+    differing_bins,
+    lake_of,
+    raw_rows,
+    reference,
+)
 from tests.streams.live_equals_lake.worker import place_of_what_is_closed
 from tests.streams.rules.without import fails_without
 
@@ -41,7 +48,8 @@ def test_windows_of_an_undisturbed_run_are_those_of_the_raw_rows(campus: Watch, 
     logs = logs_of(campus_log(campus.registry, 130, seed))
     run = Undisturbed(campus).read(logs, drains=9, seed=seed)
     assert run.roll_up.too_late()
-    assert_told(pl.concat(run.windows), logs, campus.registry, end=START + 120)
+    told = run.all_told()
+    assert_told(told.windows, told.histograms, of_logs(logs, campus.registry), end=START + 120)
 
 
 @fails_without("streams.stream:Stream.place", place_of_what_is_closed, says="windows differ")
@@ -50,35 +58,38 @@ def test_lateness_duplicates_silences_skews_and_restarts_change_nothing() -> Non
     watched = watch(RULES, assign(load(CAMPUS)))
     for seed in range(2):
         logs = logs_of(campus_log(watched.registry, 60, seed))
-        windows, alerts = disturbed(watched, logs, seed)
-        assert_told(windows, logs, watched.registry, end=START + 56)
-        assert alerts == Undisturbed(watched).read(logs).told(), "other alerts than those of a quiet run"
+        told = disturbed(watched, logs, seed)
+        assert_told(told.windows, told.histograms, of_logs(logs, watched.registry), end=START + 56)
+        assert told.alerts == Undisturbed(watched).read(logs).told(), "other alerts than those of a quiet run"
 
 
-def assert_told(told: pl.DataFrame, logs: Logs, registry: Registry, *, end: int) -> None:
-    """Compare the greatest version of each window that ends by `end` with the raw rows, bit for bit."""
-    wanted = reference(lake_of(raw_rows(logs, registry)), registry)
-    wrong = differences(told, wanted, end)
+def of_logs(logs: Logs, registry: Registry) -> Reference:
+    """Return what the raw rows of logs in memory come to."""
+    return reference(lake_of(raw_rows(logs, registry)), registry)
+
+
+def assert_told(windows: pl.DataFrame, histograms: pl.DataFrame, wanted: Reference, *, end: int) -> None:
+    """Compare the greatest version of each window and histogram that ends by `end` with the raw rows, bit for bit."""
+    wrong = differences(windows, wanted.windows, end)
     assert wrong.is_empty(), f"{len(wrong)} windows differ, the first: {wrong.row(0, named=True)}"
+    wrong = differing_bins(histograms, wanted.histograms, end)
+    assert wrong.is_empty(), f"{len(wrong)} bins of histograms differ, the first: {wrong.row(0, named=True)}"
 
 
 def run_through_kills(kafka: EmbeddedKafka, folder: Path, kills: Kills, seed: int, rule: str = "revisable") -> None:
-    """Kill so often, then compare windows and alerts."""
+    """Kill so often, then compare windows and alerts; raw rows and windows are those that a lake's tables hold."""
     seconds = CALM_SECS + 50 + 8 * kills.wanted
     end = START + seconds - 4
-
-    async def run() -> Registry:
-        registry = await publish_campus(kafka.bootstrap)
-        log = campus_log(registry, seconds, seed)
-        await live_through_kills(kafka.bootstrap, log, kills, folder, end=end, rule=rule)
-        return registry
-
-    registry = asyncio.run(run())
-    logs = asyncio.run(raw_logs(kafka.bootstrap))
-    assert_told(asyncio.run(told_windows(kafka.bootstrap)), logs, registry, end=end)
-    wanted = Undisturbed(watch(RULES, registry)).read(logs).told()
-    assert len(wanted) > 10 * len(RULES)
-    assert asyncio.run(told_alerts(kafka.bootstrap)) == wanted
+    registry = asyncio.run(publish_campus(kafka.bootstrap))
+    log = campus_log(registry, seconds, seed)
+    with lake_beside(kafka.bootstrap, folder / "lake") as lake:
+        asyncio.run(live_through_kills(kafka.bootstrap, log, kills, folder, end=end, rule=rule))
+        lake.caught_up()
+    wanted = reference(lake_of(lake.raw()), registry)
+    assert_told(lake.windows(), lake.histograms(), wanted, end=end)
+    undisturbed = Undisturbed(watch(RULES, registry)).read(asyncio.run(raw_logs(kafka.bootstrap))).told()
+    assert len(undisturbed) > 10 * len(RULES)
+    assert asyncio.run(told_alerts(kafka.bootstrap)) == undisturbed
 
 
 def test_kills_change_no_window_and_no_alert(fresh_kafka: EmbeddedKafka, tmp_path: Path) -> None:
