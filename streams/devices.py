@@ -132,12 +132,17 @@ class DeviceMinutes:
         if minute + MINUTE <= reached and len(changed):
             (self._touched if is_piece else self._touched_racks).setdefault(minute, []).append(changed)
 
-    def close(self, registry: Registry, members: Members, seconds: Block, minutes: Block, why: Telling) -> None:
-        """Put closed or revised minutes of the subjects of `members` on the list; `seconds` are those they are of."""
+    def know(self, registry: Registry, members: Members) -> Facility:
+        """Return the facility of a registry, made once: that takes as long as several seconds' sums."""
         if self._facility is None or self._facility.members is not members:
             self._facility = Facility.of(registry, members)
+        return self._facility
+
+    def close(self, registry: Registry, members: Members, seconds: Block, minutes: Block, why: Telling) -> None:
+        """Put closed or revised minutes of the subjects of `members` on the list; `seconds` are those they are of."""
+        facility = self.know(registry, members)
         for nth, minute in enumerate(minutes.seconds.tolist()):
-            closed, telling = _Closed(self._facility, minutes.at(nth)), why._replace(minute=minute)
+            closed, telling = _Closed(facility, minutes.at(nth)), why._replace(minute=minute)
             before = self._told.get(minute)
             self._told[minute] = closed
             inside = (seconds.seconds >= minute) & (seconds.seconds < minute + MINUTE)
@@ -189,10 +194,11 @@ class DeviceMinutes:
 
     def _put_devices(self, telling: Telling, closed: _Closed, nodes: Ints, only: Ints | None = None) -> None:
         """Put nodes, and of their GPUs all or `only` those, on the list."""
-        chosen = closed.facility.devices.pick(nodes)
-        for stretch in chosen.stretches(ROWS_A_MESSAGE):
-            devices = chosen.pick(stretch)
-            self._put(telling, lambda devices=devices: self._of_devices(telling, closed, devices, only))  # type: ignore[misc]
+        devices = closed.facility.devices
+        chosen = devices if len(nodes) == len(devices.nodes) else devices.pick(nodes)
+        for some in chosen.stretches(ROWS_A_MESSAGE):
+            # Picked when its turn comes: all at once would hold the loop for longer than any message.
+            self._put(telling, lambda some=some: self._of_devices(telling, closed, chosen.pick(some), only))  # type: ignore[misc]
 
     def _put_racks(self, telling: Telling, facility: Facility, racks: pl.DataFrame) -> None:
         for first in range(0, len(racks), RACKS_A_MESSAGE):

@@ -69,6 +69,7 @@ class Engine:
         self._room = asyncio.Event()
         self._full = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._jumps = False
         self._commits: dict[Partition, Place] = {}
         self._committed: dict[Partition, Place] = {}
         self._committed_at = 0.0
@@ -179,6 +180,7 @@ class Engine:
             jump: Jump | None = None
             while True:
                 messages, jump = self.reading.take()
+                self._jumps = jump is not None
                 self._commits.update(await self.stage.drain(messages))
                 self.counted.messages(messages)
                 if jump is None:
@@ -186,6 +188,12 @@ class Engine:
                 await self._jump(jump)
             self._room.set()
             await self._commit(COMMIT_EVERY_SECS)
+
+    def came(self, topic: str) -> list[Message]:
+        """Return what came of a topic since the drain began that calls this; it belongs to the same drain."""
+        messages = [] if self._jumps else self.reading.take_of(topic)
+        self.counted.messages(messages)
+        return messages
 
     async def _jump(self, jump: Jump) -> None:
         """Tell messages that are gone from a hole that transactions or compaction leave, and be loud."""

@@ -5,6 +5,7 @@ One evaluator a Kafka cluster: it needs every partition of its inputs. A second 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from schemas.topics import BY_NAME
 from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
+from streams.gpu_intake import in_blocks
 from streams.meter_intake import admitted
 from streams.reading import Partition
 from streams.snapshot import Snapshot
@@ -45,6 +47,8 @@ WINDOWS_TOPIC = "windows.site.v1"
 SNAPSHOT_EVERY_SECS = 2.0
 SAY_AGAIN_SECS = 60.0
 ASK_EVERY_SECS = 10.0
+BYTES_AT_ONCE = 600_000
+"""Of partials between which readings are judged: taking so much holds the loop for some 15 ms."""
 ALERT_HEADERS = (("content-type", b"application/json"), ("schema", b"alert/1"))
 
 log = logging.getLogger("wattline.streams")
@@ -111,12 +115,10 @@ class EvaluateStage:
         for message in messages:
             by_topic[message.topic].append(message)
         await self._hear_jobs(by_topic[JOBS_TOPIC], by_topic[PROGRESS_TOPIC])
-        if alerts := self._read(by_topic[POWER_TOPIC]):
-            await self._tell(Output(alerts, []))
-            # The sums below hold the loop for tens of milliseconds: let these alerts out first.
-            await self._producer.flush()
-        if by_topic[PARTIALS_TOPIC]:
-            await self._take(by_topic[PARTIALS_TOPIC])
+        await self._judge(by_topic[POWER_TOPIC])
+        for part in in_blocks(by_topic[PARTIALS_TOPIC], BYTES_AT_ONCE):
+            await self._take(part)
+            await self._let_readings_in()
         if by_topic[PARTIALS_TOPIC] or self._evaluator.is_behind:
             await self._tell(self._evaluator.close())
         # A snapshot is of an evaluator that has told all it has to tell.
@@ -138,6 +140,19 @@ class EvaluateStage:
         if await self._facility.hear(newest):
             self._watches = self._watches.following(self._facility.timeline)
             await self._tell(Output(self._evaluator.follow(self._watches), []))
+
+    async def _judge(self, readings: list[Message]) -> None:
+        """Judge meter readings and let their alerts out: the sums hold the loop for tens of milliseconds."""
+        if alerts := self._read(readings):
+            await self._tell(Output(alerts, []))
+            await self._producer.flush()
+
+    async def _let_readings_in(self) -> None:
+        """Let the loop go on, and judge what it brings: no rule on one rack waits until all partials are taken."""
+        await asyncio.sleep(0)
+        if readings := self._engine.came(POWER_TOPIC):
+            await self._hear_of_the_facility(readings)
+            await self._judge(readings)
 
     def _read(self, messages: list[Message]) -> list[Alert]:
         """Evaluate meter readings; roll up refuses what is not admissible, so nothing is said of it here."""

@@ -61,13 +61,13 @@ class GpuIntake(NamedTuple):
             yield int(self.partition[first]), self.rows.part(low, high), messages
 
 
-def in_blocks(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Cut messages into runs of about BYTES_A_BLOCK: where a drain ends leaves no trace, so neither does this."""
+def in_blocks(messages: Iterable[Message], bytes_a_block: int = BYTES_A_BLOCK) -> Iterator[list[Message]]:
+    """Cut messages into runs of about so many bytes: where a drain ends leaves no trace, so neither does this."""
     block, size = [], 0
     for message in messages:
         block.append(message)
         size += len(message.value or b"")
-        if size >= BYTES_A_BLOCK:
+        if size >= bytes_a_block:
             yield block
             block, size = [], 0
     if block:

@@ -89,7 +89,10 @@ class Pieces:
 
     def came(self, minute: int, subjects: Ints) -> bool:
         """Tell whether any of these GPUs said something in a minute."""
-        return any(bool((rows["readings"] > 0).any()) for _, rows in self.of_minute(minute, subjects))
+        at = self._find(subjects)
+        starts = [start for start in self._kept if minute <= start < minute + MINUTE]
+        readings = (self._kept[start]["readings"] for start in starts)
+        return any(bool((each[at[(at >= 0) & (at < len(each))]] > 0).any()) for each in readings)
 
     def forget(self, kept_from: int) -> None:
         """Let go of the pieces before a time."""

@@ -87,6 +87,14 @@ class Reading:
         self._pending_bytes = sum(len(message.value or b"") for message in self.pending)
         return taken, jump
 
+    def take_of(self, topic: str) -> list[Message]:
+        """Return and forget what is pending of one topic; nothing while there is a jump, which must be told first."""
+        taken = [] if self._jumps else [message for message in self.pending if message.topic == topic]
+        if taken:
+            self.pending = [message for message in self.pending if message.topic != topic]
+            self._pending_bytes -= sum(len(message.value or b"") for message in taken)
+        return taken
+
 
 class Heard:
     """Remember since when each partition is heard of without a gap."""

@@ -83,6 +83,7 @@ class SumRules:
         self.machines = at_rest(len(self.watch.table))
         self.closings = Closings(streams)
         self.devices = DeviceMinutes()
+        self.devices.know(self.watch.registry, self.watch.members)
         self.told_through = told_through
         self._watches = watches
         self._jobs = jobs

@@ -43,6 +43,23 @@ def test_what_lies_before_a_jump_is_drained_before_it():
     assert [each.place for each in got.take()[0]] == ["t/0/9", "t/0/10", "t/1/1"]
 
 
+def test_what_came_of_one_topic_is_taken_before_the_others():
+    got = reading(5)
+    got.assign({("t", 0), ("u", 0)}, {("t", 0): 5, ("u", 0): 0})
+    for each in (message(5), Message("u", 0, 0, 0, None, b"x"), message(6)):
+        got.append(each)
+    assert [each.place for each in got.take_of("t")] == ["t/0/5", "t/0/6"]
+    assert [each.place for each in got.take()[0]] == ["u/0/0"]
+
+
+def test_nothing_is_taken_past_a_jump_before_it_is_told():
+    got = reading(5, 0)
+    for each in (message(5), message(9), message(0, 1)):
+        got.append(each)
+    assert got.take_of("t") == []
+    assert [each.place for each in got.take()[0]] == ["t/0/5"]
+
+
 def test_partitions_that_return_keep_their_place_and_what_is_pending():
     got = reading(5, 0)
     got.append(message(5))
