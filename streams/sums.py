@@ -91,7 +91,7 @@ def subjects_of(sources: Sources) -> Block:
         high=high,
         peak=power.sum(sources.peak, width),
         current_square=current,
-        energy=power.sum(sources.column("energy_millijoules"), width),
+        energy=power.sum(sources.energy, width),
         energy_method=power.greatest(sources.column("energy_method"), width),
         utilization_sum=gpus.sum(sources.column("utilization_sum_e4"), width),
         utilization_count=zeroed(gpus.sum(sources.column("utilization_count"), width)),
@@ -162,6 +162,12 @@ class Sources:
         return np.where(watts == MISSING, MISSING, watts + self._rest)
 
     @property
+    def energy(self) -> Ints:
+        """Return energy with that of the same rest: mW over a second are mJ."""
+        energy = self.column("energy_millijoules")
+        return np.where(energy == MISSING, MISSING, energy + self._rest)
+
+    @property
     def whole_power(self) -> Ints:
         """Return the power of the sources all of whose parts report, MISSING of the others."""
         reporting = zeroed(self.column("reporting"))
@@ -202,28 +208,59 @@ class Sources:
 
 
 def _contradicted(rows: pl.DataFrame) -> Ints:
-    """Return the seconds, UTC µs, in which streams hold different readings of one meter: each lacks the other's."""
-    key = ["second", "source"]
-    if not rows.select(key).is_duplicated().any():
+    """Return the seconds, UTC µs, in which streams hold different readings of one source and none may know all.
+
+    Of a meter each stream lacks the other's. GPUs of a rack may be different ones, and for all that is known they are
+    where together they are as many as the rack has.
+    """
+    if not rows.select(_KEY).is_duplicated().any():
         return np.zeros(0, dtype=np.int64)
-    meters = rows.filter((pl.col("subject_kind") == SubjectKind.METER) & (pl.col("readings") > 0))
-    differing = meters.filter(pl.col("digest").n_unique().over(key) > 1)
-    return differing["second"].cast(pl.Int64).unique().to_numpy().copy()
+    different = _each_once(rows.filter(pl.col("readings") > 0)).filter(pl.len().over(_KEY) > 1)
+    is_whole = (pl.col("subject_kind") == SubjectKind.RACK) & (_together("reporting") == _together("expected", "max"))
+    return different.filter(~is_whole)["second"].cast(pl.Int64).unique().to_numpy().copy()
 
 
 def _one_row_a_source(rows: pl.DataFrame) -> pl.DataFrame:
-    """Join what several streams say of one source: GPUs of a rack add up, of a meter the fuller one stands."""
-    key = ["second", "source"]
-    if not rows.select(key).is_duplicated().any():
+    """Join what several streams say of one source (docs/decisions/0037).
+
+    Of a meter the fuller one stands. GPUs of a rack add up, each set of readings once; where more report than there
+    are, some were said twice, and the fuller one stands. Its version still counts all that was said.
+    """
+    if not rows.select(_KEY).is_duplicated().any():
         return rows
     is_meter = pl.col("subject_kind") == SubjectKind.METER
-    meters = rows.filter(is_meter).sort("reporting", "readings", "stream").unique(key, keep="last", maintain_order=True)
-    peaks = ["temperature_max_decicelsius", "oldest_age_microseconds", "energy_method", "expected"]
-    keys = {*key, "subject_kind", "subject", "stream", "admission"}
+    racks = _each_once(rows.filter(~is_meter))
+    is_doubled = _together("reporting") > _together("expected", "max")
+    said = {name: _together(name) for name in ("readings", "digest")}
+    doubled = racks.filter(is_doubled).with_columns(**said)
+    fuller = [_fuller(rows.filter(is_meter)), _fuller(doubled)]
+    return pl.concat([*fuller, _added(racks.filter(~is_doubled))], how="vertical_relaxed")
+
+
+_KEY = ["second", "source"]
+
+
+def _together(name: str, how: str = "sum") -> pl.Expr:
+    return getattr(pl.col(name), how)().over(_KEY)  # type: ignore[no-any-return]
+
+
+def _each_once(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave out what one stream says of a source as another does: a message that was sent twice without a key."""
+    return rows.sort("stream").unique([*_KEY, "readings", "digest"], keep="first", maintain_order=True)
+
+
+def _fuller(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("reporting", "readings", "stream").unique(_KEY, keep="last", maintain_order=True)
+
+
+def _added(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add up what streams say of the GPUs of a rack."""
+    greatest = {"temperature_max_decicelsius", "oldest_age_microseconds", "energy_method", "expected"}
+    apart = {*_KEY, "subject_kind", "subject", "stream", "admission", *greatest}
     sums = [pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
-            for name in rows.columns if name not in keys and name not in peaks]  # fmt: skip
-    racks = rows.filter(~is_meter).group_by(*key, "subject_kind", "subject", maintain_order=True)
+            for name in rows.columns if name not in apart]  # fmt: skip
+    racks = rows.group_by(*_KEY, "subject_kind", "subject", maintain_order=True)
     joined = racks.agg(
-        pl.col("stream").first(), pl.col("admission").min(), *sums, *(pl.col(name).max() for name in peaks)
+        pl.col("stream").first(), pl.col("admission").min(), *sums, *(pl.col(name).max() for name in sorted(greatest))
     )
-    return pl.concat([meters, joined.select(meters.columns)], how="vertical_relaxed")
+    return joined.select(rows.columns)

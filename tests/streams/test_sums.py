@@ -19,7 +19,7 @@ from schemas.subject import SubjectKind
 from schemas.window import WINDOW
 from streams.members import Members, members_of
 from streams.minutes import MINUTE, minutes_of, windows_of
-from streams.sums import MISSING, SECOND, Block, assemble
+from streams.sums import MISSING, SECOND, Block, Sources, assemble, subjects_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halo-2mw.toml"
 START = 1_721_116_800 * SECOND
@@ -140,23 +140,70 @@ def test_an_unmetered_rack_is_an_estimate_with_the_modelled_rest(registry: Regis
     members = members_of(bare)
     rack, rest, gpus = bare.racks.filter(pl.col("rest_watts") > 0).select("rack", "rest_watts", "gpus").row(0)
     rows = [
-        partial(0, SubjectKind.RACK, rack, power_milliwatts=50_000_000, expected=gpus, reporting=gpus),
+        partial(0, SubjectKind.RACK, rack, power_milliwatts=50_000_000, energy_millijoules=50_000_000, energy_method=3,
+                expected=gpus, reporting=gpus),
         partial(0, SubjectKind.RACK, rack + 1, power_milliwatts=10_000_000, expected=gpus, reporting=gpus),
     ]
     windows = windows_of(members, assemble(members, frame(rows)), every_seconds=1)
     shown = windows.filter((pl.col("subject_kind") == SubjectKind.RACK) & (pl.col("subject") == rack)).to_dicts()[0]
     assert (shown["power_watts"], shown["power_basis"]) == (50_000.0 + rest, 3)
+    assert shown["energy_joules"] == 50_000.0 + rest
     assert set(windows["subject_kind"]) == {1, 2, 3, 4}
 
 
 def test_gpus_of_a_rack_from_two_streams_add_up_and_a_meter_counts_once(registry: Registry, members: Members) -> None:
     rack, meter = registry.sums.filter(pl.col("subject_kind") == SubjectKind.RACK).select("subject", "meter").row(0)
     half = {"utilization_sum_e4": 10_000, "utilization_count": 2, "expected": 4, "reporting": 2}
-    rows = [partial(0, SubjectKind.RACK, rack, stream=stream, **half) for stream in (0, 1)]
+    rows = [partial(0, SubjectKind.RACK, rack, stream=stream, digest=stream, **half) for stream in (0, 1)]
     rows += [metered(0, meter, 5, stream=2, readings=1), metered(0, meter, 7, stream=3, readings=2)]
     block = assemble(members, frame(rows))
     where = index_of(members, SubjectKind.RACK, rack)
     assert (block.utilization_count[0, where], block.power[0, where]) == (4, 7)
+
+
+GPUS = 4
+OF_ALL = {"utilization_count": GPUS, "utilization_sum_e4": 10_000, "reporting": GPUS, "readings": GPUS}
+
+
+@pytest.mark.parametrize(
+    ("other", "wanted", "version", "is_asked"),
+    [
+        pytest.param(OF_ALL | {"digest": 1}, (GPUS, 10_000), (4, 1), False, id="the same message in two partitions"),
+        pytest.param(OF_ALL | {"digest": 2, "readings": 5}, (GPUS, 10_000), (9, 3), True, id="one has a late reading"),
+        pytest.param(
+            {"utilization_count": 1, "utilization_sum_e4": 900, "reporting": 1, "readings": 1, "digest": 2},
+            (GPUS, 10_000), (5, 3), True, id="one GPU of them again",
+        ),
+    ],
+)  # fmt: skip
+def test_a_rack_in_two_partitions_never_has_more_gpus_than_there_are(
+    registry: Registry, members: Members, other: dict[str, int], wanted: tuple[int, int], version: tuple[int, int],
+    is_asked: bool,
+) -> None:  # fmt: skip
+    rack = registry.sums.filter(pl.col("subject_kind") == SubjectKind.RACK)["subject"][0]
+    both = [OF_ALL | {"digest": 1}, other]
+    rows = [partial(0, SubjectKind.RACK, rack, stream=n, **each | {"expected": GPUS}) for n, each in enumerate(both)]
+    sources = Sources(members, frame(rows))
+    block, where = subjects_of(sources), index_of(members, SubjectKind.RACK, rack)
+    assert (block.utilization_count[0, where], block.utilization_sum[0, where]) == wanted
+    assert (sources.rows["readings"].sum(), sources.rows["digest"].sum()) == version
+    assert (sources.rows["reporting"] <= GPUS).all()
+    assert (len(sources.contradicted) > 0) == is_asked
+
+
+@pytest.mark.parametrize(("reporting", "is_asked"), [(2, False), (1, True)])
+def test_two_halves_of_a_rack_are_asked_for_where_they_are_not_the_whole(
+    registry: Registry, members: Members, reporting: int, is_asked: bool
+) -> None:
+    """Halves without a silent GPU are disjoint; else one GPU may be in both, and only the lake can tell."""
+    rack = registry.sums.filter(pl.col("subject_kind") == SubjectKind.RACK)["subject"][0]
+    rows = [
+        partial(0, SubjectKind.RACK, rack, stream=n, digest=n, expected=GPUS, reporting=each, utilization_count=each)
+        for n, each in enumerate((2, reporting))
+    ]
+    sources = Sources(members, frame(rows))
+    assert sources.rows["reporting"].to_list() == [2 + reporting]
+    assert (len(sources.contradicted) > 0) == is_asked
 
 
 def one_subject(powers: list[int | None]) -> Block:
