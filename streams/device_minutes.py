@@ -25,7 +25,8 @@ from streams.lists import MISSING, zeroed
 from streams.members import ESTIMATE, UNKNOWN_POWER, Members
 from streams.meter_seconds import COUNTER, COUNTER_STEPS, INTEGRAL
 from streams.minutes import MINUTE
-from streams.pieces import NOTHING, Rows
+from streams.pieces import NOTHING
+from streams.pieces_beside import Rows
 from streams.sums import SECOND, Block
 
 if TYPE_CHECKING:

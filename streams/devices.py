@@ -21,6 +21,7 @@ from streams.closings import PIECES, Stream
 from streams.condition import Ints
 from streams.device_minutes import Devices, Minute, devices_of, gpu_minutes, node_minutes
 from streams.histograms import EVERY_SECONDS, gpu_histograms, power_histograms
+from streams.late_spans import LateSpans
 from streams.members import Members
 from streams.minutes import MINUTE, rows_of
 from streams.pieces import Pieces
@@ -117,6 +118,11 @@ class DeviceMinutes:
         """Tell whether `told` has more to tell."""
         return bool(self._due)
 
+    @property
+    def torn(self) -> LateSpans:
+        """Return the seconds of which partitions tell different things of one GPU."""
+        return self._pieces.torn
+
     def take(self, envelope: Envelope, rows: pl.DataFrame, open_from: int, reached: int) -> None:
         """Take a piece or a histogram of one.
 
@@ -128,7 +134,7 @@ class DeviceMinutes:
         if start < open_from or envelope.kind not in PIECES:
             return
         is_piece = envelope.kind == "piece"
-        changed = (self._pieces.take if is_piece else self._pieces.take_histogram)(start, rows)
+        changed = (self._pieces.take if is_piece else self._pieces.take_histogram)(start, rows, envelope.partition)
         if minute + MINUTE <= reached and len(changed):
             (self._touched if is_piece else self._touched_racks).setdefault(minute, []).append(changed)
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from schemas.piece import PIECE_SECONDS
 from streams.condition import Bools, Ints
+from streams.late_spans import LateSpans
 from streams.lists import begins
+from streams.pieces_beside import Beside, Rows, apart, is_fuller
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -27,12 +29,11 @@ ROW = np.dtype([
     ("power_sum_deciwatts", "<i4"), ("power_max_deciwatts", "<i4"), ("utilization_sum_e4", "<i4"),
     ("temperature_max_decicelsius", "<i4"), ("last_microseconds", "<i4"), ("power_seconds", "<i1"),
     ("utilization_seconds", "<i1"), ("energy_first_second", "<i1"), ("energy_last_second", "<i1"),
-    ("energy_fell", "<i1"),
+    ("energy_fell", "<i1"), ("partition", "<i2"),
 ])  # fmt: skip
-"""What is kept of a PIECE row; `readings` 0 = nothing came, NOTHING (in bytes 0) = null."""
+"""What is kept of a PIECE row, and who told it; `readings` 0 = nothing came, NOTHING (in bytes 0) = null."""
+_COLUMNS = [name for name in ROW.names or () if name != "partition"]
 _NULLS = {"temperature_max_decicelsius": NOTHING, "energy_first_joules": NOTHING, "energy_last_joules": NOTHING}
-
-Rows = NDArray[np.void]
 
 
 class RackPiece(NamedTuple):
@@ -55,24 +56,27 @@ class Pieces:
         self._subjects: Ints = np.empty(0, np.int64)
         self._columns: Ints = np.empty(0, np.int64)
         self._kept: dict[int, Rows] = {}
-        self._histograms: dict[int, dict[int, RackPiece]] = {}
+        self._beside = Beside()
+        self._histograms: dict[int, dict[tuple[int, int], RackPiece]] = {}
+        self.torn = LateSpans()
+        """Seconds of which partitions tell different things of one GPU: only the lake can tell what is in both."""
 
-    def take(self, start: int, rows: pl.DataFrame) -> Ints:
+    def take(self, start: int, rows: pl.DataFrame, partition: int) -> Ints:
         """Take PIECE rows of the piece that begins at `start` (µs); return the subjects whose piece is another now."""
         subjects = rows["subject"].to_numpy().astype(np.int64)
-        return subjects[self._put(start, self._columns_of(subjects), _rows(rows))]
+        return subjects[self._put(start, subjects, _rows(rows, partition))]
 
-    def take_histogram(self, start: int, rows: pl.DataFrame) -> Ints:
+    def take_histogram(self, start: int, rows: pl.DataFrame, partition: int) -> Ints:
         """Take PIECE_HISTOGRAM rows of such a piece; return the racks of which it says something else now."""
         said, changed = self._histograms.setdefault(start, {}), []
         for rack, piece in _by_rack(rows):
-            before = said.get(rack)
+            before = said.get((rack, partition))
             if (
                 before is None
                 or piece.readings > before.readings
                 or (piece.readings == before.readings and piece.digest != before.digest)
             ):
-                said[rack] = piece
+                said[rack, partition] = piece
                 changed.append(rack)
         return np.array(changed, np.int64)
 
@@ -80,12 +84,21 @@ class Pieces:
         """Return (start, rows of these subjects) of each piece of a minute, the oldest first."""
         starts = sorted(start for start in self._kept if minute <= start < minute + MINUTE)
         at = self._find(subjects)
-        return [(start, _picked(self._kept[start], at)) for start in starts]
+        found: list[tuple[int, Rows]] = []
+        for start in starts:
+            told, beside = _picked(self._kept[start], at), self._beside.of(start, subjects)
+            found += [(start, rows) for rows in (apart([told, *beside]) if beside else [told])]
+        return found
 
     def histograms(self, minute: int, racks: Ints) -> list[list[RackPiece]]:
-        """Return, by rack, what the pieces of a minute say of its GPUs."""
-        of_minute = [said for start, said in self._histograms.items() if minute <= start < minute + MINUTE]
-        return [[said[rack] for said in of_minute if rack in said] for rack in racks.tolist()]
+        """Return, by rack, what the pieces of a minute say of its GPUs; what two partitions say alike, once."""
+        found: dict[int, dict[tuple[int, int, int], RackPiece]] = {rack: {} for rack in racks.tolist()}
+        for start, said in self._histograms.items():
+            if minute <= start < minute + MINUTE:
+                for (rack, _), piece in said.items():
+                    if rack in found:
+                        found[rack].setdefault((start, piece.readings, piece.digest), piece)
+        return [list(pieces.values()) for pieces in found.values()]
 
     def came(self, minute: int, subjects: Ints) -> bool:
         """Tell whether any of these GPUs said something in a minute."""
@@ -96,20 +109,33 @@ class Pieces:
 
     def forget(self, kept_from: int) -> None:
         """Let go of the pieces before a time."""
+        self._beside.forget(kept_from)
         for kept in (self._kept, self._histograms):
             for start in [start for start in kept if start < kept_from]:
                 del kept[start]
 
-    def _put(self, start: int, columns: Ints, rows: Rows) -> Bools:
-        kept = self._kept.get(start)
+    def _put(self, start: int, subjects: Ints, rows: Rows) -> Bools:
+        columns, kept = self._columns_of(subjects), self._kept.get(start)
         if kept is None or len(kept) < len(self._columns):
             kept = self._kept[start] = _grown(kept, len(self._columns))
         old = kept[columns]
-        # Of as many readings the later in the log stands: a conflict (schemas.md 6), and what came last is the ring's.
-        is_other = (rows["readings"] == old["readings"]) & (rows["digest"] != old["digest"])
-        is_newer: Bools = (rows["readings"] > old["readings"]) | is_other
-        kept[columns[is_newer]] = rows[is_newer]
+        is_newer = is_fuller(rows, old)
+        is_anothers = (old["readings"] > 0) & (old["partition"] != rows["partition"])
+        if is_anothers.any():
+            is_newer &= ~is_anothers
+            is_newer[is_anothers] = self._put_beside(start, subjects[is_anothers], rows[is_anothers], old[is_anothers])
+        mine = is_newer & ~is_anothers
+        kept[columns[mine]] = rows[mine]
         return is_newer
+
+    def _put_beside(self, start: int, subjects: Ints, rows: Rows, old: Rows) -> Bools:
+        """Keep what a second partition tells, but for what the first told alike; return which are others now."""
+        is_new: Bools = (rows["readings"] != old["readings"]) | (rows["digest"] != old["digest"])
+        if is_new.any():
+            first = np.array([start // SECOND])
+            self.torn.note(first, first + PIECE_SECONDS)
+            is_new[is_new] = self._beside.put(start, int(rows["partition"][0]), subjects[is_new], rows[is_new])
+        return is_new
 
     def _columns_of(self, subjects: Ints) -> Ints:
         at = self._find(subjects)
@@ -140,9 +166,10 @@ def _by_rack(rows: pl.DataFrame) -> Iterator[tuple[int, RackPiece]]:
         yield int(rack[first]), RackPiece(int(readings[first]), int(digest[first]), binned[first:end], count[first:end])
 
 
-def _rows(frame: pl.DataFrame) -> Rows:
+def _rows(frame: pl.DataFrame, partition: int) -> Rows:
     rows = np.zeros(len(frame), ROW)
-    for name in ROW.names or ():
+    rows["partition"] = partition
+    for name in _COLUMNS:
         column = frame[name]
         if column.dtype == pl.Boolean:
             column = column.cast(pl.Int8)

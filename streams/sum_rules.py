@@ -126,7 +126,7 @@ class SumRules:
     @property
     def is_asking(self) -> bool:
         """Tell whether `asks` has something to ask for."""
-        return bool(self.closings.late or self.closings.conflicts)
+        return bool(self.closings.late or self.closings.conflicts or self.devices.torn)
 
     def asks(self) -> list[Asked]:
         """Return the requests for what came after its second was forgotten, and for what contradicts itself."""
@@ -136,6 +136,7 @@ class SumRules:
         reasons: tuple[tuple[Reason, LateSpans], ...] = (
             ("late", self.closings.late),
             ("conflict", self.closings.conflicts),
+            ("conflict", self.devices.torn),
         )
         return [
             Asked(None, first * SECOND, end * SECOND, reason, topic, number, offset)

@@ -43,9 +43,9 @@ def unshared(_: Members, nameplate: Ints, drawn: Ints) -> Ints:
     return np.where(nameplate == bounds.MISSING, bounds.BOUNDLESS, np.maximum(nameplate - drawn, 0))
 
 
-def forgetful(self: Pieces, start: int, rows: pl.DataFrame) -> Ints:
+def forgetful(self: Pieces, start: int, rows: pl.DataFrame, partition: int) -> Ints:
     """Lose one GPU's piece in a hundred."""
-    return TAKE(self, start, rows.filter(pl.int_range(pl.len()) % 100 != 7))
+    return TAKE(self, start, rows.filter(pl.int_range(pl.len()) % 100 != 7), partition)
 
 
 def one_warmer(temperature: Ints) -> Ints:
