@@ -11,8 +11,12 @@ import asyncio
 import itertools
 import time
 
-from benchmarks.campus import RACK_ROWS, SCALE, SECOND, Campus, Timed, campus_registry
+from benchmarks.campus import GPU_TOPIC, RACK_ROWS, SCALE, SECOND, Campus, Timed, campus_registry
 from broker.producer import Producer
+from schemas.registry import Registry
+from schemas.topics import BY_NAME
+from sinks.lake.log_reader import read_ends
+from sinks.lake.positions import Source
 from wattline.scales import SCALES
 
 AHEAD_SECS = 0.3
@@ -37,6 +41,13 @@ async def live(bootstrap: str, campus: Campus, breaching: int) -> None:
             for message in campus.messages(second, breaching=breaching):
                 await _until(message.at / SECOND)
                 await _send(producer, message)
+
+
+def gpu_rows(bootstrap: str, registry: Registry) -> float:
+    """Return how many GPU rows are in Kafka, by its messages: each has the GPUs of one rack."""
+    sources = [Source(GPU_TOPIC, number) for number in range(BY_NAME[GPU_TOPIC].partitions)]
+    messages = sum(asyncio.run(read_ends(bootstrap, sources)).values())
+    return messages * len(registry.slots) / registry.slots["rack"].n_unique()
 
 
 async def _send(producer: Producer, message: Timed) -> None:

@@ -16,8 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.campus import GPU_TOPIC, SCALE
+from benchmarks.campus import SCALE
 from benchmarks.figures import tell
+from benchmarks.load import gpu_rows
 from benchmarks.processes import cpu_secs
 from benchmarks.streams.live import rules_file
 from broker import facility as published
@@ -27,9 +28,6 @@ from broker.embedded import EmbeddedKafka
 from broker.supervisor import Supervisor, Worker
 from schemas.facility import load
 from schemas.registry import Registry
-from schemas.topics import BY_NAME
-from sinks.lake.log_reader import read_ends
-from sinks.lake.positions import Source
 from wattline.demo import topics
 from wattline.parts import PARTS, Settings, workers
 from wattline.scales import SCALES, facility_file
@@ -52,13 +50,6 @@ async def prepare(bootstrap: str, scale: str) -> Registry:
     """Make the topics and publish the campus."""
     await create_topics(bootstrap, topics=topics())
     return await published.publish(bootstrap, load(facility_file(scale)))
-
-
-def gpu_rows(bootstrap: str, registry: Registry) -> float:
-    """Return how many GPU rows are in Kafka, by its messages: each has the GPUs of one rack."""
-    sources = [Source(GPU_TOPIC, number) for number in range(BY_NAME[GPU_TOPIC].partitions)]
-    messages = sum(asyncio.run(read_ends(bootstrap, sources)).values())
-    return messages * len(registry.slots) / registry.slots["rack"].n_unique()
 
 
 def first_alert_secs(bootstrap: str, begun: float) -> float | None:

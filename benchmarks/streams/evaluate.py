@@ -106,7 +106,7 @@ class Load:
         return Message(PARTIALS_TOPIC, 0, self._partials - 1, made.envelope.end_second, b"", value, tuple(headers))
 
 
-class _Acknowledged:
+class Acknowledged:
     """Be awaited without waiting."""
 
     def __await__(self) -> Iterator[None]:
@@ -120,12 +120,12 @@ class _Sent:
         self.bytes: dict[str, int] = {}
         self.digests: dict[str, Any] = {}
 
-    async def send(self, topic: str, value: bytes, key: bytes, headers: object = ()) -> _Acknowledged:
+    async def send(self, topic: str, value: bytes, key: bytes, headers: object = ()) -> Acknowledged:
         self.bytes[topic] = self.bytes.get(topic, 0) + len(value)
         if topic not in self.digests:
             self.digests[topic] = sha256()
         self.digests[topic].update(repr((len(value), key, headers)).encode() + value)
-        return _Acknowledged()
+        return Acknowledged()
 
     async def flush(self) -> None:
         """Be done at once."""

@@ -13,19 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.campus import SECOND
+from benchmarks.campus import SECOND, campus_registry
 from benchmarks.figures import tell
-from benchmarks.streams import live
+from benchmarks.load import gpu_rows
+from benchmarks.streams import linear, live
 from benchmarks.streams.full_speed import Run, run_once, start_up_secs, write_log
 
 LIVE_SECS = 30.0
 SPEED_SECONDS = {2_000: 200, 350: 150, 46: 60}
 """Seconds of campus in the log, by rows a message: each run takes some seconds of CPU at least."""
 SPEED_BARS = {2_000: 4_000_000, 350: 2_000_000, 46: 500_000}
-LINEAR_SECONDS = {1: 96, 4: 24, 16: 6}
-"""The same number of readings at every size of campus."""
-MEMORY_MINUTES = 10
-MEMORY_EVERY_SECS = 15.0
+CAMPUSES = (1, 4, 16)
+LINEAR_BAR = 1.1
+"""A rack of a larger campus costs at most so much of what one of the campus costs."""
+MEMORY_WARM_UP_SECS, MEMORY_SECS, MEMORY_EVERY_SECS = 120.0, 600.0, 10.0
+MEMORY_BAR = 1.0
+"""MB a minute; what is allocated and freed moves by a few MB either way."""
 
 
 def measure_live(runs: int) -> None:
@@ -64,26 +67,25 @@ def measure_speed(runs: int) -> None:
         tell("speed: CPU before the first message, both workers", sum(start_up), "s")
         for rows, seconds in SPEED_SECONDS.items():
             _tell_speed(
-                f"speed: {rows} rows a message", *_runs(Path(name), rows, seconds, 1, start_up, runs), SPEED_BARS[rows]
+                f"speed: {rows} rows a message", *_runs(Path(name), rows, seconds, start_up, runs), SPEED_BARS[rows]
             )
 
 
-def measure_linear(runs: int) -> None:
-    """Tell the same per reading for one, four and sixteen such campuses."""
-    with tempfile.TemporaryDirectory() as name:
-        one = None
-        for times, seconds in LINEAR_SECONDS.items():
-            start_up = start_up_secs(Path(name), times)
-            rows, found = _runs(Path(name), 46, seconds, times, start_up, min(runs, 3))
-            value = tell(f"linear: ×{times} racks", [rows / run.ours for run in found], "GPU rows/CPU-second", peer=one)
-            one = one or value
+def measure_linear(_: int) -> None:
+    """Tell what a rack and second costs in a campus, in four and in sixteen, in process: see linear.py."""
+    one = None
+    for times in CAMPUSES:
+        cost = linear.measure(times)
+        micros, most = cost.micros_a_rack_second, one and one * LINEAR_BAR
+        tell(f"linear: ×{times}, {cost.racks} racks", micros, "CPU µs a rack and second", most=most, peer=one)
+        for name, spent in (("roll up", cost.roll_up), ("evaluate", cost.evaluate)):
+            tell(f"linear: ×{times}, {name}", spent / cost.seconds, "cores")
+        one = one or micros
 
 
-def _runs(  # noqa: PLR0917
-    folder: Path, rows: int, seconds: int, times: int, start_up: list[float], runs: int
-) -> tuple[int, list[Run]]:
+def _runs(folder: Path, rows: int, seconds: int, start_up: list[float], runs: int) -> tuple[int, list[Run]]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        log = write_log(Path(name) / "kafka", rows, seconds, times)
+        log = write_log(Path(name) / "kafka", rows, seconds)
         return log.rows, [run_once(log, start_up, Path(name)) for _ in range(runs)]
 
 
@@ -97,18 +99,21 @@ def _tell_speed(name: str, rows: int, runs: list[Run], bar: float) -> None:
 
 
 def measure_memory(_: int) -> None:
-    """Tell how resident memory moves over ten minutes at campus load, after the first two."""
+    """Tell by how much resident memory grows a minute over ten minutes at campus load, after the first two."""
+    registry = campus_registry()
     with live.pipeline() as running:
-        time.sleep(120)
-        samples = []
-        while len(samples) * MEMORY_EVERY_SECS < MEMORY_MINUTES * 60:
-            samples.append(live.memory_bytes(running))
+        time.sleep(MEMORY_WARM_UP_SECS)
+        began, sent, samples = time.monotonic(), gpu_rows(running.bootstrap, registry), []
+        while (age := time.monotonic() - began) < MEMORY_SECS:
+            samples.append((age, live.memory_bytes(running)))
             time.sleep(MEMORY_EVERY_SECS)
-    half = len(samples) // 2
+        came = (gpu_rows(running.bootstrap, registry) - sent) / (time.monotonic() - began)
+    tell("memory: load", came, "GPU rows/s", peer=len(registry.slots))
+    minutes = np.array([age for age, _ in samples]) / 60
     for part in live.PARTS:
-        series = np.array([each[part] for each in samples])
-        first, second = float(np.median(series[:half])), float(np.median(series[half:]))
-        tell(f"memory: {part} after {MEMORY_MINUTES} minutes", second / 1e6, "MB", peer=first / 1e6)
+        series = np.array([held[part] for _, held in samples]) / 1e6
+        tell(f"memory: {part}", float(np.median(series)), "MB", least_and_most=[series.min(), series.max()])
+        tell(f"memory: {part}, growth", float(np.polyfit(minutes, series, 1)[0]), "MB/min", most=MEMORY_BAR)
 
 
 MEASURES: dict[str, Callable[[int], None]] = {
