@@ -44,7 +44,9 @@ def test_publishing_again_sends_nothing_and_a_change_sends_only_its_site(kafka: 
     assert registry.id_of(SubjectKind.RACK, "dmm/h1/r01/k02") == 3
 
 
-def test_garbage_on_the_topic_leaves_the_version_before_in_force(kafka: EmbeddedKafka, topic: str) -> None:
+def test_garbage_on_the_topic_leaves_the_version_before_in_force(
+    kafka: EmbeddedKafka, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
     asyncio.run(publish(kafka.bootstrap, facility(site({"r01": {"type": "box", "ids": ["k01"]}})), topic=topic))
     value = asyncio.run(read_to_end(kafka.bootstrap, topic))[0].value
 
@@ -57,6 +59,8 @@ def test_garbage_on_the_topic_leaves_the_version_before_in_force(kafka: Embedded
     asyncio.run(litter())
     registry = asyncio.run(read_registry(kafka.bootstrap, topic=topic))
     assert (registry.version, registry.sites["path"].to_list()) == (1, ["ruh"])
+    assert f"{topic}/0/1 passed over: a value on facility.v1 is not a facility of this version" in caplog.text
+    assert f"{topic}/0/4 passed over: its key b'dmm' is not its site 'ruh'" in caplog.text
 
 
 def test_a_topic_without_a_facility_says_what_to_do(kafka: EmbeddedKafka, topic: str) -> None:

@@ -99,10 +99,11 @@ async def _answered_once_the_lake_holds(bootstrap: str, lake: Path) -> None:
 
 
 def test_what_retention_took_is_final(
-    fresh_kafka: EmbeddedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_kafka: EmbeddedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("wattline.recomputing.TRY_AGAIN_SECS", 0.0)
     asyncio.run(_final(fresh_kafka.bootstrap, tmp_path / "lake"))
+    assert "stays as it is for good: telemetry." in caplog.text
 
 
 async def _final(bootstrap: str, lake: Path) -> None:

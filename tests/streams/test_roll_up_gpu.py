@@ -254,6 +254,7 @@ def test_a_rack_whose_clock_is_ten_minutes_ahead_is_refused_and_closes_nothing_f
     decoded = decode(GPU_TOPIC, messages, None)
     admitted = admit(GPU, decoded.frame, None, clock="wall")
     assert admitted.refused["reason"].to_list() == ["clock_ahead"] * 8
+    assert admitted.refused["message"].str.contains("at most 5 s are allowed: set the source's clock").all()
     told = roll_up.feed(GPU_TOPIC, admitted.rows, {0: 4}, 0)
     assert powers(told, "closing", "revision") == [(0, 1, 800_000, 8), (0, 3, 800_000, 8)]
 
