@@ -22,7 +22,7 @@ from schemas.arrow_foreign import read_foreign
 from schemas.arrow_stream import END, BatchHead, read_batch_head, schema_length
 from schemas.column import Record
 from schemas.message import Message
-from schemas.rejection import Decoded, Refusal, refused_frame
+from schemas.rejection import WHOLE, Decoded, Refusal, refused_frame
 
 CONTENT_TYPE = b"application/vnd.apache.arrow.stream"
 MAX_DECODED_BYTES = 16_777_216
@@ -78,11 +78,18 @@ def headers(record: Record) -> list[tuple[str, bytes]]:
     return [("content-type", CONTENT_TYPE), ("schema", record.schema_header.encode())]
 
 
-def decode(record: Record, messages: Sequence[Message], max_decoded_bytes: int = MAX_DECODED_BYTES) -> Decoded:
+def decode(
+    record: Record,
+    messages: Sequence[Message],
+    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    *,
+    may_be_empty: bool = True,
+) -> Decoded:
     """Decode native messages of one record, all at once where they are as our own writers make them.
 
     Frame out: the record's columns and PLACE_COLUMNS, in the order of messages and rows. A message that
-    cannot be read is one refusal of row WHOLE; it never costs its neighbours, and nothing is raised. Pure.
+    cannot be read, or has no row where it may not be empty, is one refusal of row WHOLE; it never costs its
+    neighbours, and nothing is raised. Pure.
     """
     bodies, others = _sort_out(record, messages, max_decoded_bytes)
     parts: list[pl.DataFrame] = []
@@ -90,17 +97,25 @@ def decode(record: Record, messages: Sequence[Message], max_decoded_bytes: int =
     for header, group in bodies.items():
         joined, read, doubtful = _read_joined(header, group)
         others.extend(body.at for body in doubtful)
+        if not may_be_empty:
+            refusals.extend(_without_rows(messages[body.at]) for body in read if not body.rows)
         if not joined.is_empty():
             parts.append(_placed(joined, messages, read))
     for index in sorted(others):
         frame, refused = read_foreign(record, messages[index], max_decoded_bytes)
         refusals.extend(refused)
+        if not (may_be_empty or refused or len(frame)):
+            refusals.append(_without_rows(messages[index]))
         if not frame.is_empty():
             parts.append(placed(frame, messages[index]))
     if len(parts) == 1:
         return Decoded(parts[0], refused_frame(refusals))
     frame = pl.concat([empty(record), *parts], rechunk=True)
     return Decoded(in_message_order(frame, messages), refused_frame(refusals))
+
+
+def _without_rows(message: Message) -> Refusal:
+    return Refusal(message, WHOLE, "empty", "the message has no row; send none where nothing was measured")
 
 
 def empty(record: Record) -> pl.DataFrame:

@@ -8,8 +8,10 @@ from typing import Protocol
 import polars as pl
 
 from schemas import arrow
+from schemas.gpu import GPU
 from schemas.json_readings import decode_readings
 from schemas.message import Message
+from schemas.meter import METER
 from schemas.place import NoPlaces, Places
 from schemas.printable import printable_bytes
 from schemas.refused_batch import batch_refusal
@@ -18,6 +20,9 @@ from schemas.topics import BY_NAME
 
 JSON_TYPES = frozenset({b"", b"application/json", b"application/x-ndjson", b"application/jsonl"})
 """Content types that are read as JSON; no header at all means JSON too."""
+
+READINGS = frozenset({GPU.name, METER.name})
+"""Records of whose messages none may lack rows: the lake knows a message by its rows or its refusals."""
 
 
 class Registry(Places, Protocol):
@@ -39,7 +44,8 @@ def decode(topic: str, messages: Sequence[Message], registry: Registry | None) -
         raise ValueError(f"{topic} carries no record of columns")
     native, lines, refusals = _by_format(messages)
     places = NoPlaces() if registry is None else registry
-    parts = [arrow.decode(entry.record, native, entry.max_decoded_bytes)] if native else []
+    may_be_empty = entry.record.name not in READINGS
+    parts = [arrow.decode(entry.record, native, entry.max_decoded_bytes, may_be_empty=may_be_empty)] if native else []
     if lines:
         read = decode_readings(entry.record, lines, places, entry.max_decoded_bytes)
         parts.append(read._replace(frame=_with_levels(read.frame, registry)))

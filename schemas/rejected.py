@@ -7,7 +7,7 @@ import pyarrow as pa
 from schemas.column import TIME, Column, Record
 
 REASONS: dict[str, str] = {
-    "empty": "the message has no value where its topic needs one",
+    "empty": "the message has no value, or no row, where its topic needs one",
     "too_large": "the message, or what it expands to, is larger than its topic allows",
     "not_arrow": "the message says it is Arrow and cannot be read as one whole record batch",
     "wrong_schema": "the columns or their types are not those of the topic's record",

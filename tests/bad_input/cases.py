@@ -117,6 +117,7 @@ def _arrow_messages(now: int) -> list[Case]:
     return [
         _gpu_arrow("an empty message", b"", "empty"),
         _gpu_arrow("a tombstone where readings should be", None, "empty"),
+        _gpu_arrow("a batch without a row", arrow.encode(GPU, GPU.empty()), "empty"),
         _gpu_arrow("noise", bytes(range(256)) * 4, "not_arrow"),
         _gpu_arrow("zeros", bytes(1000), "not_arrow"),
         _gpu_arrow("a message cut off in its body", whole[:-300], "not_arrow"),

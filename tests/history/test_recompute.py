@@ -13,11 +13,17 @@ from polars.testing import assert_frame_equal
 from history.coverage import IncompleteError, newest_event, read_positions, require_complete
 from history.from_lake import recomputed
 from history.recompute import MINUTE, Span
+from schemas import arrow
+from schemas.decode import decode
+from schemas.gpu import GPU
+from schemas.message import Message
+from schemas.meter import METER
 from schemas.registry import Registry, assign
+from schemas.rejected import REJECTED
 from schemas.subject import SubjectKind
 from sinks.lake.positions import Source
 from streams.devices import SiteMinute
-from streams.roll_up import METER_TOPIC
+from streams.roll_up import GPU_TOPIC, METER_TOPIC
 from streams.sum_rules import SiteWindows
 from tests.history.small_lake import (
     SECOND,
@@ -119,6 +125,24 @@ def test_rows_that_somebody_took_out_refuse(registry: Registry, tmp_path: Path) 
     kept = [each for each in log.messages if (each.topic, each.partition, each.offset) != (METER_TOPIC, 1, 30)]
     with pytest.raises(IncompleteError, match=r"telemetry.power.v1/1: of offsets 30 to 30"):
         all_of(written(tmp_path, registry, kept), 10, 20)
+
+
+def test_a_message_without_rows_is_refused_and_no_hole(registry: Registry, tmp_path: Path) -> None:
+    log = Log(registry)
+    seconds_of_load(log, 0, 30)
+    log.send(METER_TOPIC, 1, METER, METER.empty(), START + 30 * SECOND)
+    log.send(GPU_TOPIC, 1, GPU, GPU.empty(), START + 30 * SECOND)
+    seconds_of_load(log, 30, 60)
+    refusals = [
+        decode(topic, [each for each in log.messages if each.topic == topic], registry).refused
+        for topic in (GPU_TOPIC, METER_TOPIC)
+    ]
+    assert [frame["reason"].to_list() for frame in refusals] == [["empty"], ["empty"]]
+    with pytest.raises(IncompleteError, match="neither rows nor refusals"):
+        all_of(written(tmp_path / "before", registry, log.messages), 10, 20)
+    published = arrow.encode(REJECTED, pl.concat(refusals))
+    said = Message("telemetry.rejected.v1", 0, 0, START, b"k", published, tuple(arrow.headers(REJECTED)))
+    assert all_of(written(tmp_path / "after", registry, [*log.messages, said]), 10, 20)
 
 
 def test_each_recomputation_has_a_greater_generation(registry: Registry, tmp_path: Path) -> None:
