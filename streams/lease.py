@@ -32,6 +32,7 @@ SESSION_SECS = 6.0
 """A holder that Kafka has not heard of for so long has lost its lease; Kafka's own least, by default."""
 LOOK_SECS = 0.5
 TRY_AGAIN_SECS = 1.0
+SAY_AGAIN_SECS = 10.0
 NEVER = 2**31 - 1
 log = logging.getLogger("wattline.streams")
 
@@ -41,39 +42,68 @@ class HolderKeeps(AbstractPartitionAssignor):
 
     name = "holder-keeps"
     version = 0
+    clock = staticmethod(time.time_ns)
     since = 0
+    """When this member got the lease; 0 where it has it not."""
+    latest = 0
+    """The greatest `since` that this member has heard of: its own will be greater, whatever its clock says."""
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Return the assignment of every member."""
-        holder = max(sorted(members), key=lambda member: _since(members[member].user_data))
+        said = {member: _since(members[member].user_data) for member in sorted(members)}
+        holder = max(said, key=lambda member: said[member])
+        # Told to all, so that whoever gets it next knows what is to be surpassed.
+        since = _packed(said[holder] or cls._next())
         return {
-            member: ConsumerProtocolMemberAssignment(0, [(TOPIC, [0])] if member == holder else [], b"")
+            member: ConsumerProtocolMemberAssignment(0, [(TOPIC, [0])] if member == holder else [], since)
             for member in members
         }
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return what this member tells when it joins: when it got the lease."""
-        return ConsumerProtocolMemberMetadata(0, list(topics), struct.pack(">q", cls.since))
+        return ConsumerProtocolMemberMetadata(0, list(topics), _packed(cls.since))
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Remember when the lease was got, or that it was not."""
+        told = _since(assignment.user_data)
         if not assignment.assignment:
             cls.since = 0
         elif not cls.since:
-            cls.since = time.time_ns()
+            cls.since = told or cls._next()
+        cls.latest = max(cls.latest, cls.since, told)
+
+    @classmethod
+    def _next(cls) -> int:
+        return max(cls.clock(), cls.latest + 1)
+
+
+def _packed(since: int) -> bytes:
+    return struct.pack(">q", since)
 
 
 def _since(said: bytes | None) -> int:
     return int(struct.unpack(">q", said)[0]) if said and len(said) == 8 else 0
 
 
+def _awake_or_not() -> float:
+    """Return seconds that go on while the machine sleeps, where there are such."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class Lease:
     """Hold the lease in a thread with a loop of its own, so that a long drain does not lose it."""
 
-    def __init__(self, bootstrap: str, app: str, member: str, lost: Callable[[WattlineError], object]) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        app: str,
+        member: str,
+        lost: Callable[[WattlineError], object],
+        clock: Callable[[], float] = _awake_or_not,
+    ) -> None:
         self._bootstrap = bootstrap
         self._app = app
         self._member = member
@@ -81,17 +111,22 @@ class Lease:
         self._held = threading.Event()
         self._failure: BaseException | None = None
         self._is_standing_by = threading.Event()
+        self._clock = clock
+        self._looked()
 
     async def acquire(self, say: Callable[[str], None]) -> None:
         """Return when this process has the lease; say once that another machine has it."""
         threading.Thread(target=self._run, name="lease", daemon=True).start()
-        has_said = False
+        has_said, asked = False, time.monotonic()
         while not self._held.is_set():
             if self._failure:
                 raise self._failure
             if self._is_standing_by.is_set() and not has_said:
                 has_said = True
                 say(f"another machine has the lease of {self._app} ({TOPIC}); standing by until it ends")
+            elif not self._is_standing_by.is_set() and time.monotonic() - asked > SAY_AGAIN_SECS:
+                asked = time.monotonic()
+                say(f"waiting: Kafka at {self._bootstrap} deals nobody the lease of {self._app} ({TOPIC}): is it away?")
             await asyncio.sleep(0.01)
 
     def _run(self) -> None:
@@ -127,19 +162,24 @@ class Lease:
 
     async def _watch_for_pauses(self) -> None:
         """End the process where it was paused past its session: another may run by now, and is not to be disturbed."""
-        seen, used = time.monotonic(), time.process_time()
         while True:
             await asyncio.sleep(LOOK_SECS)
-            paused, worked = time.monotonic() - seen, time.process_time() - used
-            if paused > SESSION_SECS and worked < paused / 2 and self._held.is_set():
-                self._end(
-                    f"this process was paused for {paused:.0f} s, longer than its session of {SESSION_SECS:.0f} s"
-                )
-            seen, used = time.monotonic(), time.process_time()
+            self.require()
+            self._looked()
+
+    def _looked(self) -> None:
+        self._seen, self._used = self._clock(), time.process_time()
+
+    def require(self) -> None:
+        """End the process here and now where it was paused past its session; called before anything is written."""
+        paused, worked = self._clock() - self._seen, time.process_time() - self._used
+        if paused > SESSION_SECS and worked < paused / 2 and self._held.is_set():
+            self._end(f"this process was paused for {paused:.0f} s, longer than its session of {SESSION_SECS:.0f} s")
 
     def given(self, is_mine: bool) -> None:
         """Hear what the group dealt."""
         if is_mine:
+            self._looked()
             self._held.set()
         elif self._held.is_set():
             self._end(f"another machine has the lease of {self._app} now")

@@ -12,10 +12,13 @@ import fcntl
 import os
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from broker import lock
 from broker.supervisor import lock_folder
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Slot(NamedTuple):
@@ -35,13 +38,24 @@ async def hold(member: str, bootstrap: str, say: Callable[[str], None]) -> Slot:
         descriptor = os.open(path, os.O_RDWR)
         # In a thread: the loop goes on hearing of new facilities, and the kernel wakes us without a delay.
         await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
-    return Slot(descriptor, _lock_id(descriptor))
+    return Slot(descriptor, lock_id(descriptor))
 
 
-def _lock_id(descriptor: int) -> str:
-    """Return the id that the first holder wrote: machines and containers that share no lock have another one."""
-    if found := os.pread(descriptor, 64, 0).decode(errors="replace").strip():
-        return found
-    lock_id = uuid.uuid4().hex
-    os.pwrite(descriptor, lock_id.encode(), 0)
-    return lock_id
+def lock_id(descriptor: int, machine: str | None = None) -> str:
+    """Return the id of a lock: machines and containers that share no lock have another one.
+
+    It is made of what the first holder wrote and of the machine, which two that began as copies of one disk differ in.
+    """
+    written = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+    if not written:
+        written = uuid.uuid4().hex
+        os.pwrite(descriptor, written.encode(), 0)
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{written} {_machine() if machine is None else machine}").hex
+
+
+def _machine() -> str:
+    """Return the id of this start of the kernel, which containers of one machine share, as they may share a lock."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

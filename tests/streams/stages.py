@@ -8,6 +8,7 @@ import sys
 import time
 
 from streams import engine, watchdog
+from streams.lease import Lease
 from streams.stage import Place
 
 
@@ -81,8 +82,10 @@ if __name__ == "__main__":
         engine.PENDING_MESSAGES = 40
     if kind == "wedged":
         watchdog.WEDGED_AFTER_SECS = 2.0
-    shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=kind == "leased")
-    stage = {"leased": Echo, "slow": Slow, "echo": Echo, "hasty": Echo, "rewound": Rewound, "wedged": Wedged}[kind](
-        topics
-    )
+    if kind == "paused-machine":
+        Lease.require = lambda self: None
+    has_lease = kind in {"leased", "paused-machine"}
+    shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=has_lease)
+    kinds = {"slow": Slow, "rewound": Rewound, "wedged": Wedged}
+    stage = kinds.get(kind, Echo)(topics)
     engine.run(stage, shape, bootstrap=bootstrap, slot=int(slot))
