@@ -170,7 +170,8 @@ class Producer:
                 quiet_until = now + self._alarm_after_secs
                 self._alarm(
                     f"Kafka at {self.bootstrap} has not acknowledged {len(self._waiting)} messages, the oldest to "
-                    f"{topic} for {now - since:.0f} s: is it down or its disk full? They stay queued, nothing is lost"
+                    f"{topic} for {now - since:.0f} s: is it down, its disk full or the topic gone? "
+                    f"They stay queued, nothing is lost"
                 )
 
 

@@ -1,8 +1,9 @@
 """Recomputations on `recomputations.v1`: who asks for windows to be made anew from the lake, and what came of it. JSON.
 
 Asked for is a stretch of whole seconds whose windows lack something: readings that came later than the
-horizon, two workers that hold different halves, a facility or a job that was told afterwards. It can be
-answered once the lake holds the log up to the message that gave the reason.
+horizon, messages that were gone before they were read, two workers that hold different halves, a facility or
+a job that was told afterwards. It can be answered once the lake holds the log up to the message that gave
+the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from schemas.message import Message
 TOPIC = "recomputations.v1"
 HEADERS = (("content-type", b"application/json"), ("schema", b"recomputation/1"))
 
-Reason = Literal["late", "conflict", "facility", "jobs", "hand"]
+Reason = Literal["late", "lost", "conflict", "facility", "jobs", "hand"]
 
 
 class Asked(msgspec.Struct, frozen=True, tag="asked"):

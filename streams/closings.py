@@ -111,7 +111,7 @@ class Closings:
         self._floor = self.evaluated = self._reached = evaluated
         self._passed = NOTHING
         self.too_late = 0
-        self.late, self.conflicts = LateSpans(), LateSpans()
+        self.late, self.lost, self.conflicts = LateSpans(), LateSpans(), LateSpans()
         self.newest: tuple[Stream, int] | None = None
 
     @property
@@ -119,9 +119,18 @@ class Closings:
         """Return the start of the oldest second that is kept: that of the oldest minute still open to revisions."""
         return self._kept_at(self.evaluated)
 
-    def going_on_at(self, offset: int) -> Closings:
-        """Return closings that go on with the bounds of these where the log lost what came before `offset`."""
-        return Closings(self._number, bounds=self._bounds, evaluated=self.evaluated, next_offset=offset)
+    def going_on_at(self, offset: int, told_through: int) -> Closings:
+        """Return closings that go on with the bounds of these where the log lost what came before `offset`.
+
+        What is gone may have revised what is told, or what comes may: nobody knows what that was told of. What it
+        closed beyond shows where a stream goes on (`_note_hole`).
+        """
+        after = Closings(self._number, bounds=self._bounds, evaluated=self.evaluated, next_offset=offset)
+        after.too_late, after.newest = self.too_late, self.newest
+        after.late, after.lost, after.conflicts = self.late, self.lost, self.conflicts
+        if told_through != NOTHING:
+            after.lost.note(*_stretch((told_through - HORIZON) // MINUTE * MINUTE, told_through))
+        return after
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order; a stream that is not ours is passed over."""
@@ -138,6 +147,7 @@ class Closings:
         numbered = rows.with_columns(
             stream=pl.lit(self._number[stream], pl.Int64), admission=pl.lit(envelope.admission, pl.Int64)
         )
+        self._note_hole(envelope, bound)
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
         self._passed = max(self._passed, self._end())
@@ -240,6 +250,11 @@ class Closings:
                 self._revised.add(second)
         return newest
 
+    def _note_hole(self, envelope: Envelope, bound: Bound) -> None:
+        """Note the seconds between closings that do not meet: a stream goes on where it ended, so one is gone."""
+        if envelope.kind == "closing" and NOTHING != bound.closed < envelope.first_second:
+            self.lost.note(*_stretch(bound.closed, envelope.first_second))
+
     def _not_said(self, second: int, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of a second that closed before which were not said then and are no poorer than those."""
         kept = [*self._first.get(second, ()), *self._later.get(second, ())]
@@ -283,6 +298,11 @@ def _by_second(rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     starts = np.flatnonzero(begins(seconds)).tolist()
     for start, end in pairwise([*starts, len(seconds)]):
         yield int(seconds[start]), rows[start:end]
+
+
+def _stretch(first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the stretch `[first, end)`, UTC µs, in whole seconds."""
+    return np.array([first // SECOND]), np.array([end // SECOND])
 
 
 def _is_same(frame: pl.DataFrame, other: pl.DataFrame) -> bool:

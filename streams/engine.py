@@ -75,6 +75,7 @@ class Engine:
         self._committed_at = 0.0
         self.topic_ids: dict[str, str] = {}
         self._heard = Heard()
+        self._lease: Lease | None = None
 
     def at_log_end(self) -> set[Partition]:
         """Return the assigned partitions of which everything was fetched and drained.
@@ -122,10 +123,11 @@ class Engine:
         else:
             # Slots of the same number on two machines, which share no lock, must be two members (traps.md 10).
             self.app.conf.consumer_group_instance_id = f"{self.member}@{self._held.lock_id[:8]}"
-        self._topics = await topics_of(self.bootstrap, self.stage.topics)
-        if missing := set(self.stage.topics) - self._topics.keys():
+        ours = {*self.stage.topics, *self.stage.writes}
+        self._topics = await topics_of(self.bootstrap, ours)
+        if missing := ours - self._topics.keys():
             raise UnavailableError(f"topic {', '.join(sorted(missing))} was deleted just now; looking again")
-        self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
+        self.topic_ids = {topic: self._topics[topic].topic_id for topic in self.stage.topics}
 
     async def ingest(self, stream: StreamT) -> None:
         """Append what each fetch brought; this is all that an agent does (traps.md 2, 4)."""
@@ -173,8 +175,14 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), BEHIND_DRAIN_SECS)
 
+    def require_place(self) -> None:
+        """End the process where another one may have its place by now; called before anything is written."""
+        if self._lease is not None:
+            self._lease.require()
+
     async def _drain(self) -> None:
         async with self._lock:
+            self.require_place()
             self._wake.clear()
             self._full.clear()
             jump: Jump | None = None
@@ -208,7 +216,7 @@ class Engine:
         )
         logger.error(
             "%s: %s: expected offset %s, the log begins at %s and goes on at %s; this partition starts anew there. "
-            "Where the lake has what is gone, `wattline recompute FROM TO` fills the windows",
+            "What windows lack by it is asked for, to be recomputed from the lake",
             jump.message.place, what, jump.expected, earliest, found,
         )  # fmt: skip
         self._commits.pop(partition, None)
@@ -292,8 +300,11 @@ class Engine:
         return {(at.topic, at.partition): end for at, end in ends.items()}
 
     async def _watch_topics(self) -> None:
-        """End the process where a topic is another one now: the next life begins it anew, and only it."""
-        watch = TopicWatch(self.bootstrap, self.shape.app, self._topics, _say)
+        """End the process where a topic is another one now: the next life begins it anew, and only it.
+
+        Of one that is written, too: what was told last is told again, and the new log has it.
+        """
+        watch = TopicWatch(self.bootstrap, self.shape.app, self._topics, self.stage.topics, _say)
         self.fail(UnavailableError(await watch.until_replaced(self._thread.join_again)))
 
     def fail(self, error: BaseException) -> NoReturn:

@@ -94,6 +94,10 @@ class EvaluateStage:
         """
         positions = await self._restore()
         if positions is None:
+            if any(committed.values()):
+                log.error(
+                    "no snapshot of %s is on %s: all is read again from its start", self._key.decode(), snapshot.TOPIC
+                )
             positions = {at: 0 for at, place in committed.items() if place is not None}
         self._refused_before = {at: offset for at, offset in positions.items() if at[0] == JOBS_TOPIC}
         jobs = {at: 0 for at in committed if at[0] == JOBS_TOPIC}
@@ -211,6 +215,7 @@ class EvaluateStage:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""
         taken = msgspec.structs.replace(snapshot.take(self._evaluator, self._positions), topics=self._engine.topic_ids)
         await self._producer.flush()
+        self._engine.require_place()
         await (await self._producer.send(snapshot.TOPIC, taken.encode(), self._key))
         self._written_at = time.monotonic()
         return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}

@@ -15,12 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from schemas.partial import Partial
-from schemas.recomputation import Asked
+from schemas.recomputation import Asked, Reason
 from schemas.timeline import Timeline
 from streams.closing import NO_TIME, SECOND, Messages
 from streams.gpu_intake import GPU_TOPIC, GpuIntake
 from streams.gpu_stream import GpuStream
 from streams.in_force import InForce
+from streams.late_spans import LateSpans
 from streams.meter_seconds import readings_in_force
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
@@ -50,6 +51,12 @@ class RollUp:
     def forget(self, partition: Partition) -> None:
         """Let go of a partition that another worker has now."""
         self._streams.pop(partition, None)
+
+    def lose(self, partition: Partition, now: int) -> None:
+        """Begin a partition anew whose log lost what was to be read next; what that leaves open is asked for."""
+        before = self._streams[partition]
+        self.assign(partition, "", now)
+        self._streams[partition].lost_after(before)
 
     def feed(self, topic: str, rows: pl.DataFrame, next_offsets: Mapping[int, int], now: int) -> list[Partial]:
         """Take admitted rows of a topic, and the offset after the last message of each partition that came.
@@ -101,21 +108,26 @@ class RollUp:
         return sum(stream.open_seconds for stream in self._streams.values())
 
     @property
-    def is_asking(self) -> bool:
-        """Tell whether `asks` has something to ask for."""
-        return any(stream.late for stream in self._streams.values())
+    def asking(self) -> set[Partition]:
+        """Return the partitions of which `asks` has something to ask for: a restart must read that again."""
+        return {partition for partition, stream in self._streams.items() if stream.is_asking}
 
     def asks(self) -> list[Asked]:
-        """Return the requests for what came later than the horizon since the last call."""
+        """Return the requests for what came later than the horizon, or was gone, since the last call."""
         return [
-            Asked(None, first * SECOND, end * SECOND, "late", topic, number, stream.next_offset or 0)
+            Asked(None, first * SECOND, end * SECOND, reason, topic, number, stream.next_offset or 0)
             for (topic, number), stream in sorted(self._streams.items())
-            for first, end in stream.late.take()
+            for reason, spans in _reasons(stream)
+            for first, end in spans.take()
         ]
 
     def too_late(self) -> dict[Partition, int]:
         """Return how many readings came later than the horizon: in the lake, in no window."""
         return {partition: stream.too_late for partition, stream in self._streams.items() if stream.too_late}
+
+
+def _reasons(stream: Stream[Any]) -> tuple[tuple[Reason, LateSpans], ...]:
+    return ("late", stream.late), ("lost", stream.lost)
 
 
 def _by_partition(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:

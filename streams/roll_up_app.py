@@ -74,9 +74,10 @@ class RollUpStage:
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
         """Forget a partition; begin it anew where its log goes on after a loss."""
-        self._roll_up.forget(partition)
-        if offset is not None:
-            self._roll_up.assign(partition, "", _now())
+        if offset is None:
+            self._roll_up.forget(partition)
+        else:
+            self._roll_up.lose(partition, _now())
 
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Roll up what came, send it, and return the places once all of it is acknowledged."""
@@ -87,9 +88,10 @@ class RollUpStage:
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
         await self._producer.flush()
         self._tell_too_late()
-        if self._roll_up.is_asking and not await self._ask():
-            return {}  # a restart must read again what it has to ask for
-        return {partition: Place(*place) for partition, place in self._roll_up.places().items()}
+        if self._roll_up.asking:
+            await self._ask()
+        waiting = self._roll_up.asking  # a restart must read again what it has to ask for
+        return {at: Place(*place) for at, place in self._roll_up.places().items() if at not in waiting}
 
     async def close(self) -> None:
         """Disconnect."""
@@ -131,16 +133,15 @@ class RollUpStage:
         for value, key, headers in refusals.refusal_messages(refused) if self._is_first else ():
             await self._producer.send(refusals.TOPIC, value, key, headers)
 
-    async def _ask(self) -> bool:
-        """Ask for what came too late to be recomputed, not more often than every ten seconds; tell whether it was."""
+    async def _ask(self) -> None:
+        """Ask for what came too late or was gone to be recomputed, not more often than every ten seconds."""
         if time.monotonic() - self._asked_at < ASK_EVERY_SECS:
-            return False
+            return
         self._asked_at = time.monotonic()
         for asked in self._roll_up.asks():
             value = recomputation.encode(asked)
             await self._producer.send(recomputation.TOPIC, value, self._site, recomputation.HEADERS)
         await self._producer.flush()
-        return True
 
     def _tell_too_late(self) -> None:
         if time.monotonic() - self._said_at < SAY_AGAIN_SECS:

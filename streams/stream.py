@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Kind, Partial
 from schemas.rejection import ADMISSION_VERSION
-from streams.closing import NO_TIME, SECOND, Messages, Passage, Revisable, final_end
+from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Messages, Passage, Revisable, final_end
 from streams.late_spans import LateSpans
 
 Int64s = NDArray[np.int64]
@@ -39,13 +39,14 @@ class Stream(ABC, Generic[R]):
         self.watermark = NO_TIME
         self.closed = floor
         self.too_late = 0
-        self.late = LateSpans()
+        self.late, self.lost = LateSpans(), LateSpans()
         self.next_offset: int | None = None
         self._from_offset: int | None = None
         self._revisable = Revisable()
         self._active_at = now
         self._told: int | None = None
         self._told_at = NO_TIME
+        self._lost_from: int | None = None
 
     @abstractmethod
     def _take(self, rows: R, passing: Passage) -> list[Partial]:
@@ -87,6 +88,7 @@ class Stream(ABC, Generic[R]):
         if len(messages.offset):
             if self.floor is None:
                 self.floor = self.closed = int(messages.oldest[0]) // SECOND
+                self._note_lost(self.floor + LATENESS_SECS)
             self._revisable.append(messages.offset, messages.newest)
             partials = self._take(rows, Passage.of(messages, self.watermark))
         self.next_offset = next_offset
@@ -110,13 +112,34 @@ class Stream(ABC, Generic[R]):
         to_offset = self.next_offset or 0
         return self._before(first, end, to_offset) + self._split("idle", first, end, rows, to_offset)
 
+    def lost_after(self, before: Stream[R]) -> None:
+        """Know that messages are gone between what `before` took of the same partition and the first of this."""
+        self._lost_from = before.final
+
+    def _note_lost(self, end: int) -> None:
+        """Note the seconds that what is gone may have belonged to or held into: they are told without it, or not."""
+        if self._lost_from is not None and self._lost_from < end:
+            self.lost.note(np.array([self._lost_from]), np.array([end]))
+
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether something is to be recomputed that was not asked for yet."""
+        return bool(self.late or self.lost)
+
+    @property
+    def final(self) -> int | None:
+        """Return the end of the seconds that nothing can change any more; None where nothing was told."""
+        if self.floor is None or self.watermark == NO_TIME:
+            return self.floor
+        return max(self.floor, final_end(self.watermark) // self.grain_secs * self.grain_secs)
+
     def place(self) -> tuple[int, str] | None:
         """Return the offset from which this stream can be read again, and the note with its floor."""
         if self.next_offset is None:
             return None
-        if self.watermark == NO_TIME or self.floor is None:
-            return self.next_offset, "" if self.floor is None else str(self.floor)
-        final = max(self.floor, final_end(self.watermark) // self.grain_secs * self.grain_secs)
+        final = self.final
+        if self.watermark == NO_TIME or final is None:
+            return self.next_offset, "" if final is None else str(final)
         return self._revisable.first(final - self.hold_secs, self.next_offset), str(final)
 
     def _close(self, end: int, to_offset: int) -> list[Partial]:

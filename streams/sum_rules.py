@@ -121,20 +121,22 @@ class SumRules:
 
     def lose(self, offset: int) -> None:
         """Go on at `offset` of the log of partials; what it said before is lost."""
-        self.closings = self.closings.going_on_at(offset)
+        self.closings = self.closings.going_on_at(offset, self.told_through)
 
     @property
     def is_asking(self) -> bool:
         """Tell whether `asks` has something to ask for."""
-        return bool(self.closings.late or self.closings.conflicts or self.devices.torn)
+        closings = self.closings
+        return bool(closings.late or closings.lost or closings.conflicts or self.devices.torn)
 
     def asks(self) -> list[Asked]:
-        """Return the requests for what came after its second was forgotten, and for what contradicts itself."""
+        """Return the requests for what came after its second was forgotten, was gone, or contradicts itself."""
         if self.closings.newest is None:
             return []
         (topic, number), offset = self.closings.newest
         reasons: tuple[tuple[Reason, LateSpans], ...] = (
             ("late", self.closings.late),
+            ("lost", self.closings.lost),
             ("conflict", self.closings.conflicts),
             ("conflict", self.devices.torn),
         )

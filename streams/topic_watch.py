@@ -43,12 +43,15 @@ async def topics_of(bootstrap: str, topics: Iterable[str]) -> dict[str, Known]:
 
 
 class TopicWatch:
-    """Watch the topics that a member of `group` reads; `known` says what they were at its start."""
+    """Watch the topics of a member of `group`; `known` says what they were at its start, `read` which it reads."""
 
-    def __init__(self, bootstrap: str, group: str, known: Mapping[str, Known], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, bootstrap: str, group: str, known: Mapping[str, Known], read: Collection[str], say: Callable[[str], None]
+    ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._known = known
+        self._read = read
         self._say = say
         self._said = -SAY_AGAIN_SECS
 
@@ -107,5 +110,6 @@ class TopicWatch:
             for topic, numbers in (ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment if assignment else ())
             for number in numbers
         }
-        wanted = {(topic, number) for topic, found in now.items() for number in range(found.partitions)}
+        read = {topic: found for topic, found in now.items() if topic in self._read}
+        wanted = {(topic, number) for topic, found in read.items() for number in range(found.partitions)}
         return bool(wanted - assigned)

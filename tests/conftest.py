@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from broker.embedded import EmbeddedKafka
 from schemas.topics import Topic
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SMALL_DISK_MEGABYTES = 64
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,6 +62,19 @@ def fresh_kafka(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     with EmbeddedKafka(tmp_path / "kafka", quick_start=True) as broker:
         asyncio.run(create_topics(broker.bootstrap))
         yield broker
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of a few megabytes; only root may."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_MEGABYTES}m", "none", os.fspath(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        absent = "a disk of its own cannot be mounted: run as root"
+        pytest.fail(absent) if os.environ.get("CI") else pytest.skip(absent)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -94,10 +94,29 @@ def test_a_meter_in_two_partitions_is_a_conflict_where_each_lacks_what_the_other
 
 
 def test_what_comes_after_its_second_is_forgotten_is_asked_for(told: Told) -> None:
-    for second in (200, 201):
+    for second in range(1, 202):
         told.say("closing", second, stream=B, rows=0)
         told.say("closing", second)
     assert told.say("closing", 0) == []
     assert told.asked() == []
     assert told.say("revision", 3, readings=9) == []
     assert told.asked() == [("late", 3, 4)]
+
+
+def test_seconds_that_a_stream_passed_over_are_asked_for(told: Told) -> None:
+    """A worker closes one second after the other: between two that do not meet, what it said is gone."""
+    told.say("closing", 7)
+    assert told.asked() == [("lost", 1, 7)]
+    told.say("closing", 1, stream=B)
+    assert told.asked() == []
+
+
+def test_what_a_lost_log_of_partials_may_have_revised_or_closed_is_asked_for(told: Told) -> None:
+    for second in range(1, 20):
+        told.say("closing", second, stream=B)
+        told.say("closing", second)
+    told.evaluator.lose("windows.rack.v1", 0, 1_000)
+    assert told.asked() == [("lost", 0, 20)]  # from the start of a minute
+    told.say("closing", 25)
+    told.say("closing", 23, stream=B)
+    assert told.asked() == [("lost", 20, 25)]

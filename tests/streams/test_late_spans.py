@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.recomputation import Asked
 from streams.late_spans import GAP_SECS, MOST, LateSpans
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
-from tests.streams.log import SECOND, START, Gpu, Meter, always, meters, play, slots
+from tests.streams.log import SECOND, START, Gpu, Meter, always, gpu_frame, meters, play, slots
 
 spans = st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 40)), max_size=40)
 
@@ -62,3 +62,25 @@ def test_a_restart_asks_again_for_what_lies_far_below_its_floor_and_not_for_what
     assert [(each.first_second, each.end_second) for each in again.asks()] == [
         ((START + 5) * SECOND, (START + 6) * SECOND)
     ]
+
+
+def test_what_was_gone_before_it_was_read_is_asked_for_from_what_was_final_to_where_all_is_there_again() -> None:
+    roll_up = RollUp(always(slots(), meters()))
+    play([[Gpu(float(at), 1, 10, 0, 1000)] for at in range(20)], roll_up=roll_up)
+    roll_up.lose((GPU_TOPIC, 0), 0)
+    assert not roll_up.asking  # nobody knows yet until when
+    roll_up.feed(GPU_TOPIC, gpu_frame([(50, [Gpu(40.5, 1, 10, 0, 1000)])]), {0: 51}, 0)
+    (asked,) = roll_up.asks()
+    assert (asked.reason, asked.topic, asked.partition, asked.offset) == ("lost", GPU_TOPIC, 0, 51)
+    assert asked.first_second // SECOND - START <= 20 - 10
+    assert asked.end_second // SECOND - START == 50
+
+
+def test_only_the_partition_that_has_something_to_ask_for_is_to_wait_with_its_commit() -> None:
+    """Fails where all of a worker's partitions wait: a restart then reads twenty seconds of each again."""
+    roll_up = RollUp(always(slots(), meters()))
+    play([[Gpu(0.0, 1, 10, 0, 1000)], [Gpu(30.0, 1, 10, 0, 1000)], [Gpu(0.5, 1, 10, 0, 2000)]], roll_up=roll_up)
+    play([[Meter(0.0, 1, 500)], [Meter(30.0, 1, 500)]], roll_up=roll_up)
+    assert roll_up.asking == {(GPU_TOPIC, 0)}
+    roll_up.asks()
+    assert roll_up.asking == set()
