@@ -29,8 +29,8 @@ class Settings:
     `clock` is `wall` where readings are live and `event` where recorded ones keep their own time.
     `rules` None means the rules that ship with Wattline. `first_slot` is not 0 where roll-up runs in several
     programs, such as containers: a slot is one member of the group. `web_port` is where the app listens. With
-    `standby` a second evaluator waits for the first to die. With two `groups` roll-up and evaluate run twice,
-    under two consumer groups.
+    `standby` a second worker of each slot of roll-up and evaluate waits for the first to die. With two `groups`
+    both run twice, under two consumer groups.
     """
 
     bootstrap: str
@@ -58,7 +58,7 @@ def _of_part(part: str, settings: Settings) -> list[Worker]:
     groups = GROUPS[: settings.groups] if part in TWICE else GROUPS[:1]
     count = settings.roll_up_workers if part == "roll-up" else 1
     slots = range(settings.first_slot, settings.first_slot + count) if part == "roll-up" else range(1)
-    stand_by = ("", "-standby") if part == "evaluate" and settings.standby else ("",)
+    stand_by = ("", "-standby") if part in TWICE and settings.standby else ("",)
     return [worker(part, slot, settings, group, role) for group in groups for slot in slots for role in stand_by]
 
 

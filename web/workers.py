@@ -15,6 +15,9 @@ from schemas.topics import BY_NAME
 FORGOTTEN_AFTER = timedelta(hours=24)
 """A slot that was not heard for so long is none that anybody waits for."""
 
+REPLACED_AFTER = timedelta(minutes=10)
+"""The same where others of its app have every partition that it had: it was one too many, or is not to come back."""
+
 LATELY = timedelta(seconds=60)
 
 READERS: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +37,11 @@ class Worker(NamedTuple):
     def name(self) -> str:
         """Return app, slot and host."""
         return f"{self.health.app}-{self.health.slot} on {self.health.host}"
+
+    @property
+    def reads(self) -> set[tuple[str, str, int]]:
+        """Return app, topic and number of the partitions that it had."""
+        return {(self.health.app, each.topic, each.partition) for each in self.health.partitions}
 
 
 class Workers:
@@ -64,7 +72,9 @@ class Workers:
 
     def at(self, now: datetime) -> list[Worker]:
         """Return the workers that are waited for, by app and slot."""
-        known = (worker for worker in self._workers.values() if now - worker.heard < FORGOTTEN_AFTER)
+        known = [worker for worker in self._workers.values() if now - worker.heard < FORGOTTEN_AFTER]
+        lately = {at for worker in known if now - worker.heard < LATELY for at in worker.reads}
+        known = [each for each in known if now - each.heard < REPLACED_AFTER or not each.reads or each.reads - lately]
         return sorted(known, key=lambda worker: (worker.health.app, worker.health.slot))
 
     def unread(self, now: datetime) -> dict[tuple[str, str], tuple[list[int], timedelta]]:
@@ -76,7 +86,7 @@ class Workers:
         return unread
 
     def _note_unread(self, now: datetime) -> None:
-        read = {(w.health.app, each.topic, each.partition) for w in self.at(now) for each in w.health.partitions}
+        read = {at for worker in self.at(now) for at in worker.reads}
         missing = [each for each in _to_be_read() if each not in read]
         self._unread_since = {each: self._unread_since.get(each, now) for each in missing}
 

@@ -1,9 +1,9 @@
 """`make bench-stalls`: how long alerts and windows wait when a worker dies, ends, joins, or all are restarted in turn.
 
-A quarter of the campus of `benchmarks/campus.py` on a real Kafka; two workers of roll up, an evaluator and its standby
-under the supervisor of `wattline run`, then two groups. Each figure is the worst delay of what came from a second
-before the event until the next one, beside the worst of an undisturbed stretch of the same run, its `peer`; what was
-told twice counts when it was told first. `--only` picks `one` or `two` groups.
+A quarter of the campus of `benchmarks/campus.py` on a real Kafka; two workers of roll up and an evaluator, each with
+its standby, under the supervisor of `wattline run`, then two groups. Each figure is the worst delay of what came from
+a second before the event until the next one, beside the worst of an undisturbed stretch of the same run, its `peer`;
+what was told twice counts when it was told first. `--only` picks `one` or `two` groups.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from broker.admin import create_topics
 from broker.consumer import read_to_end
 from broker.embedded import EmbeddedKafka
 from broker.facility import publish
-from broker.supervisor import Supervisor, Worker
+from broker.supervisor import Supervisor, Worker, lock_folder
 from schemas.errors import RejectedRecordError
 from schemas.facility import load
 from schemas.partial import decode_envelope
@@ -41,8 +41,8 @@ PARTS = ("roll-up", "evaluate")
 SCALE, ROWS_A_MESSAGE = "35MW", 368
 """A quarter of the campus, a collector before eight racks: what waits is to wait for the event and not for a core."""
 WARM_UP_SECS = 25.0
-EVENT_SECS = 12.0
-IN_TURN_SECS = 5.0
+EVENT_SECS = 10.5
+IN_TURN_SECS = 4.0
 BEFORE_SECS = 1.0
 TWO_GROUPS_BAR_SECS = 0.3
 
@@ -64,19 +64,23 @@ class Crew:
     folder: Path
     supervisors: list[Supervisor]
     events: list[Event] = field(default_factory=list)
-    holder: str = "evaluate-0"
-    """Which of the two evaluators has the slot; the other stands by."""
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one worker."""
-        (pid,) = [each.pid for supervisor in self.supervisors for each in supervisor.states() if each.name == name]
-        assert pid is not None, f"{name} does not run"
-        os.kill(pid, number)
+    def signal(self, slot: str, number: signal.Signals) -> None:
+        """Send a signal to the worker that runs in a slot: of two the one that holds its lock."""
+        os.kill(_holder(lock_folder(self.bootstrap) / f"{slot}.member.lock"), number)
 
-    def evaluator(self, number: signal.Signals) -> None:
-        """Send a signal to the evaluator that runs; its standby is the one that runs from now on."""
-        self.signal(self.holder, number)
-        self.holder = ({"evaluate-0", "evaluate-0-standby"} - {self.holder}).pop()
+    def kill_both(self, slot: str) -> None:
+        """Kill the worker of a slot and the one that stands by for it, who cannot take over then."""
+        for supervisor in self.supervisors:
+            for each in supervisor.states():
+                if each.name.removesuffix("-standby") == slot and each.pid is not None:
+                    os.kill(each.pid, signal.SIGKILL)
+
+    def join(self, slot: int) -> None:
+        """Start one more worker of roll up."""
+        joining = Supervisor([worker("roll-up", slot, self.settings)], self.folder)
+        self.supervisors.append(joining)
+        joining.start()
 
     @contextmanager
     def event(self, name: str) -> Iterator[None]:
@@ -103,30 +107,38 @@ def crew(**settings: object) -> Iterator[Crew]:
                 joined.callback(each.stop)
 
 
+def _holder(path: Path) -> int:
+    """Return the process that holds a lock, as the kernel tells it; those that wait for it are marked "->"."""
+    ending = f":{path.stat().st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(ending):
+            return int(fields[4])
+    raise AssertionError(f"nobody holds {path}")
+
+
 async def _prepare(bootstrap: str) -> None:
     await create_topics(bootstrap)
     await publish(bootstrap, load(facility_file(SCALE)))
 
 
 def one_group() -> None:
-    """Tell the stalls of one group: two workers of roll up, an evaluator and its standby."""
+    """Tell the stalls of one group: two workers of roll up and an evaluator, each with its standby."""
     with crew(roll_up_workers=2, standby=True) as running:
         with running.event("undisturbed"):
             pass
-        for number in (signal.SIGKILL, signal.SIGTERM):
-            with running.event(f"{number.name} of a roll-up worker"):
-                running.signal("roll-up-1", number)
-            with running.event(f"{number.name} of the evaluator, standby ready"):
-                running.evaluator(number)
+        for what, slot in (("a roll-up worker", "roll-up-1"), ("the evaluator", "evaluate-0")):
+            for number in (signal.SIGKILL, signal.SIGTERM):
+                with running.event(f"{number.name} of {what}, standby ready"):
+                    running.signal(slot, number)
+            with running.event(f"SIGKILL of {what}, no standby"):
+                running.kill_both(slot)
         with running.event("a roll-up worker joins"):
-            joining = worker("roll-up", 2, running.settings)
-            running.supervisors.append(Supervisor([joining], running.folder))
-            running.supervisors[-1].start()
+            running.join(2)
         with running.event("rolling restart of all"):
-            for name in ("roll-up-0", "roll-up-1", "roll-up-2"):
-                running.signal(name, signal.SIGTERM)
+            for slot in ("roll-up-0", "roll-up-1", "roll-up-2", "evaluate-0"):
+                running.signal(slot, signal.SIGTERM)
                 time.sleep(IN_TURN_SECS)
-            running.evaluator(signal.SIGTERM)
         tell_stalls(running, "one group")
 
 
@@ -135,12 +147,10 @@ def two_groups() -> None:
     with crew(groups=2) as running:
         with running.event("undisturbed"):
             pass
-        for name in ("evaluate-0", "roll-up-0"):
-            with running.event(f"SIGKILL of {name}"):
-                running.signal(name, signal.SIGKILL)
-        with running.event("SIGKILL of all of one group"):
-            for name in ("evaluate-0", "roll-up-0"):
-                running.signal(name, signal.SIGKILL)
+        for slots in (("evaluate-0",), ("roll-up-0",), ("evaluate-0", "roll-up-0")):
+            with running.event(f"SIGKILL of {' and '.join(slots)}"):
+                for slot in slots:
+                    running.signal(slot, signal.SIGKILL)
         tell_stalls(running, "two groups", TWO_GROUPS_BAR_SECS)
 
 

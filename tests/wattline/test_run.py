@@ -60,9 +60,12 @@ def test_who_stands_by_and_the_second_group_are_told_the_same_and_where_they_bel
     settings = Settings("host:1", Path("/lake"), standby=True, groups=2, first_slot=4)
     told = {worker.name: " ".join(worker.argv[3:]) for worker in workers(PARTS, settings)}
     evaluate = "worker evaluate --slot 0 --bootstrap host:1 --clock wall"
+    roll_up = "worker roll-up --slot 4 --bootstrap host:1 --clock wall"
     assert told == {
-        "roll-up-4": "worker roll-up --slot 4 --bootstrap host:1 --clock wall",
-        "roll-up-b-4": "worker roll-up --slot 4 --bootstrap host:1 --clock wall --group b",
+        "roll-up-4": roll_up,
+        "roll-up-4-standby": roll_up,
+        "roll-up-b-4": f"{roll_up} --group b",
+        "roll-up-b-4-standby": f"{roll_up} --group b",
         "evaluate-0": evaluate,
         "evaluate-0-standby": evaluate,
         "evaluate-b-0": f"{evaluate} --group b",

@@ -120,6 +120,22 @@ def test_a_slot_that_was_not_heard_for_a_day_is_waited_for_no_longer(state: Stat
     assert [worker.health.slot for worker in state.workers.at(NOW)] == [0, 0, 0]
 
 
+def test_a_slot_whose_partitions_others_have_is_waited_for_no_longer_than_ten_minutes(state: State) -> None:
+    """Fewer workers than before, and the old ones were killed: no record takes theirs away."""
+    spare = health("roll-up", slot=1, partitions=partitions("roll-up")[:4])
+    state.workers.take([heard(spare, at=NOW - timedelta(minutes=9))])
+    assert state.problems(NOW) == ["roll-up-1 on node-1 was last heard 9 min ago; it speaks every 5 s"]
+    state.workers.take([heard(spare, at=NOW - timedelta(minutes=10))])
+    assert state.problems(NOW) == []
+
+
+def test_a_slot_whose_partitions_nobody_has_is_waited_for(state: State) -> None:
+    alone = health("roll-up", slot=1, partitions=partitions("roll-up")[:4])
+    others = health("roll-up", partitions=partitions("roll-up")[4:])
+    state.workers.take([heard(alone, at=NOW - timedelta(minutes=10)), heard(others)])
+    assert any("roll-up-1 on node-1 was last heard 10 min ago" in each for each in state.problems(NOW))
+
+
 def test_garbage_among_records_is_counted_and_costs_no_worker(state: State) -> None:
     state.workers.take([heard(health("lake"))._replace(value=b"\xff")])
     assert state.unreadable == 1

@@ -46,7 +46,7 @@ class Parts(click.ParamType):
 @click.option("--workers", "count", type=click.IntRange(1, 16), default=1, show_default=True, help="Roll-up workers.")
 @click.option("--any-slot", is_flag=True, help="Take a free slot of roll-up: for more of the same run, and containers.")
 @click.option("--first-slot", type=click.IntRange(0), default=0, help="Of roll-up; another on each machine.")
-@click.option("--standby", is_flag=True, help="Keep a second evaluator ready to take over.")
+@click.option("--standby", is_flag=True, help="Keep a second worker ready for each of roll-up and evaluate.")
 @click.option("--groups", type=click.IntRange(1, 2), default=1, show_default=True, help="2: alerts through any kill.")
 @click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True, help="See replay.")
 @click.option("--web-port", type=click.IntRange(1, 65535), help=f"Of the app. [default: {WEB_PORT}, or a free one]")
