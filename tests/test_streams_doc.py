@@ -33,7 +33,7 @@ HOLE = "\0"
 """Stands in a template for a value."""
 QUOTES = sorted(set(re.findall(r"“([^”]+)”", PAGE.partition("| what happens")[2])))
 SETTINGS = re.findall(r"^\| `([^`]+)` \| ([\d., ]+)(\S*)[^|]*\| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
-UNITS = {"ms": 1e-3, "min": 60.0, "MB": 1e6}
+UNITS = {"ms": 1e-3, "kB": 1e3, "MB": 1e6}
 """Of those that are not counted as they are: s, B, %, and things."""
 OF_SETTINGS = re.compile(
     r"_(SECS|SECONDS|MICROSECONDS|MS|BYTES|MESSAGES?|INTERVALS|PERCENT|STEPS|FETCH|WAITING|PARTIAL|BLOCK|ONCE|MINUTES)$"
