@@ -1,9 +1,9 @@
 """What partitions of `telemetry.gpu.v1` contribute to the seconds of jobs: rows without an envelope.
 
 A message on `windows.rack.v1` whose header `schema` is this record's. A row is a fact by itself and closes
-nothing: of rows of one identity the greater (job_record, readings, digest) stands, in whatever order they
-come. A row counts as long as its `coverage` is that of the job's newest record: an amended record makes rows
-of the seconds on which it bears void, and others take their place.
+nothing. It counts as long as its `coverage` is that of the job's newest record: an amended record makes rows
+of the seconds on which it bears void, and others take their place. Of those of one identity that count the
+greater (admission, readings, digest) stands, in whatever order they come.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ JOB_PARTIAL = Record(
         Column("oldest_age_microseconds", pa.int64(), "age at the second's end of the oldest reading used", "µs"),
         Column("readings", pa.int64(), "number of readings that went in", null=None),
         Column("digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a GPU, as signed", null=None),
+        Column("admission", pa.int16(), "version of the admission rules", null=None),
     ),
 )
 

@@ -12,7 +12,7 @@ from schemas.job_partial import JOB_PARTIAL, decode, encode, is_job_partial
 from schemas.message import Message
 
 ROW = {"second": 0, "partition": 3, "subject": 77, "job_record": 9, "coverage": -5, "utilization_sum_e4": 0}
-ROW |= {"utilization_count": 0, "reporting": 1, "readings": 1, "digest": 7, "power_milliwatts": 700_000}
+ROW |= {"utilization_count": 0, "reporting": 1, "readings": 1, "digest": 7, "admission": 1, "power_milliwatts": 700_000}
 
 
 def rows(**columns: object) -> pl.DataFrame:
