@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,9 @@ from streams.closing import LATENESS_SECS, NO_TIME, SECOND, STRETCH_SECS, Passag
 from streams.gpu_pieces import Piece, piece_start, pieces_of, touched
 from streams.gpu_rows import GpuRows
 from streams.in_force import InForce
+from streams.job_book import Amended, JobBook
+from streams.job_note import JobNote, beyond
+from streams.job_telling import JobTelling
 from streams.partial_rows import Nullable, partial_rows
 from streams.rack_seconds import RackSeconds
 from streams.rings import Rings
@@ -33,16 +36,43 @@ BINS_A_PARTIAL = 30_000
 class GpuStream(Stream[GpuRows]):
     """Keep the latest reading of each GPU in each second and sum it by rack."""
 
-    def __init__(self, topic: str, partition: int, in_force: InForce, *, floor: int | None, now: int) -> None:
-        super().__init__(topic, partition, floor=floor, now=now)
+    def __init__(
+        self, topic: str, partition: int, in_force: InForce, *, note: str, now: int, jobs: JobBook | None = None
+    ) -> None:
+        book = JobBook() if jobs is None else jobs
+        self._noted = JobNote.of(note, book)
+        super().__init__(topic, partition, floor=self._noted.floor, now=now)
         self._rings = Rings(in_force, RING_SECONDS)
+        self.jobs = JobTelling(book)
 
     @property
     def grain_secs(self) -> int:
         """Return PIECE_SECONDS: a piece that may still be revised must be read again whole."""
         return PIECE_SECONDS
 
+    def place(self) -> tuple[int, str] | None:
+        """Return the place as every stream does; the note says of jobs, too, what was told of them."""
+        place = super().place()
+        return place and (place[0], self._noted.now(place[1], self.floor, self.jobs.book))
+
+    def amend(self, amended: Iterable[Amended]) -> list[tuple[int, int]]:
+        """Tell again what records of jobs change; return the seconds `[first, end)` that only the lake can mend."""
+        if self.floor is None or self.closed is None:
+            return []
+        is_read = self.watermark != NO_TIME
+        final = max(self.floor, final_end(self.watermark)) if is_read else self.floor + PIECE_SECONDS
+        self.jobs.amended(self._rings, amended, final, max(self.closed, self._told or self.closed))
+        return beyond(amended, self._noted.since_or(self.floor), final)
+
+    def resumed(self) -> list[tuple[int, int]]:
+        """Return the seconds `[first, end)` told before this life that records heard since then change."""
+        if self.floor is None:
+            return []
+        # What is read again begins at the floor; what can be revised no more ends at most a piece after it.
+        return beyond(self._noted.unheard(self.jobs.book), self._noted.since_or(self.floor), self.floor + PIECE_SECONDS)
+
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
+        self.jobs.closed(self._rings, first, end)
         return rack_rows(self._rings.close(first, end))
 
     def _take(self, rows: GpuRows, passing: Passage) -> list[Partial]:
@@ -98,6 +128,7 @@ class GpuStream(Stream[GpuRows]):
         if not len(late.second):
             return []
         self._rings.write(late)
+        self.jobs.touched(self._rings, late.second, late.slot)
         revised = self._revise(rack_rows(self._rings.touched(late.second, late.slot)), to_offset)
         return revised + self._touched_pieces(late, to_offset)
 

@@ -67,7 +67,8 @@ class JobTelling:
         return not plan.tenures and end <= plan.end
 
     def _of(self, plan: Plan, view: RingView) -> Columns:
+        # By what lies below: every view of a ring is a new one of the same slots until a rack comes to it.
         known = self._columns
-        if known is None or known.plan is not plan or known.slots is not view.slot:
+        if known is None or known.plan is not plan or known.slots.base is not view.slot.base:
             known = self._columns = Columns.between(plan, view.slot)
         return known

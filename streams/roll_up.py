@@ -6,7 +6,7 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.job import Job, Placed
 from schemas.partial import Partial
 from schemas.recomputation import Asked, Reason
 from schemas.timeline import Timeline
@@ -21,12 +22,15 @@ from streams.closing import NO_TIME, SECOND, Messages
 from streams.gpu_intake import GPU_TOPIC, GpuIntake
 from streams.gpu_stream import GpuStream
 from streams.in_force import InForce
+from streams.job_book import JobBook
+from streams.job_cells import frame_of
 from streams.late_spans import LateSpans
 from streams.meter_seconds import readings_in_force
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
 METER_TOPIC = "telemetry.power.v1"
+JOBS_TOPIC = "telemetry.jobs.v1"
 
 Partition = tuple[str, int]
 
@@ -34,18 +38,24 @@ Partition = tuple[str, int]
 class RollUp:
     """Hold the streams of the partitions that this worker has; each second is told by the facility in force in it."""
 
-    def __init__(self, in_force: InForce, *, clock: Literal["wall", "event"] = "wall") -> None:
+    def __init__(
+        self, in_force: InForce, *, clock: Literal["wall", "event"] = "wall", jobs: JobBook | None = None
+    ) -> None:
         self.in_force = in_force
+        self.jobs = JobBook() if jobs is None else jobs
         self._clock = clock
+        self._jobs_amended = LateSpans()
         self._streams: dict[Partition, Stream[Any]] = {}
 
     def assign(self, partition: Partition, note: str, now: int) -> None:
         """Begin a partition anew; `note` is what `places` said of it when its place was committed, or ""."""
         topic, number = partition
-        floor = int(note) if note else None
         if topic == GPU_TOPIC:
-            self._streams[partition] = GpuStream(topic, number, self.in_force, floor=floor, now=now)
+            stream = GpuStream(topic, number, self.in_force, note=note, now=now, jobs=self.jobs)
+            self._note_amended(stream.resumed())
+            self._streams[partition] = stream
         else:
+            floor = int(note) if note else None
             self._streams[partition] = MeterStream(topic, number, self.in_force, floor=floor, now=now)
 
     def forget(self, partition: Partition) -> None:
@@ -87,8 +97,20 @@ class RollUp:
             partials += self._streams[GPU_TOPIC, number].feed(rows, messages, next_offset, now)
         return partials
 
+    def hear(self, records: Iterable[Placed[Job]], through: int) -> None:
+        """Take records of jobs in log order and the offset after the last message: what they change is told again."""
+        if amended := self.jobs.hear(records, through):
+            for stream in self._gpu_streams():
+                self._note_amended(stream.amend(amended))
+
+    def job_rows(self) -> pl.DataFrame | None:
+        """Return the seconds of jobs since the last call, JOB_PARTIAL rows by second; before partials are sent."""
+        said = [(stream.partition, rows) for stream in self._gpu_streams() for rows in stream.jobs.take()]
+        return frame_of(said) if said else None
+
     def follow(self, timeline: Timeline) -> None:
         """Know a longer timeline; seconds of which readings were taken already stay as they were."""
+        self.jobs.follow(timeline.places)
         newest = max((stream.watermark for stream in self._streams.values()), default=NO_TIME)
         self.in_force.follow(timeline, newest // SECOND + 1)
 
@@ -109,21 +131,36 @@ class RollUp:
 
     @property
     def asking(self) -> set[Partition]:
-        """Return the partitions of which `asks` has something to ask for: a restart must read that again."""
-        return {partition for partition, stream in self._streams.items() if stream.is_asking}
+        """Return the partitions of which `asks` has something to ask for: a restart must read that again.
+
+        What records of jobs amended concerns all partitions of GPUs: their places say which records were heard.
+        """
+        amended = {GPU_TOPIC} if self._jobs_amended else set()
+        return {at for at, stream in self._streams.items() if stream.is_asking or at[0] in amended}
 
     def asks(self) -> list[Asked]:
-        """Return the requests for what came later than the horizon, or was gone, since the last call."""
-        return [
+        """Return the requests for what came later than the horizon, was gone, or was amended, since the last call."""
+        late = [
             Asked(None, first * SECOND, end * SECOND, reason, topic, number, stream.next_offset or 0)
             for (topic, number), stream in sorted(self._streams.items())
             for reason, spans in _reasons(stream)
             for first, end in spans.take()
         ]
+        return late + [
+            Asked(None, first * SECOND, end * SECOND, "jobs", JOBS_TOPIC, 0, self.jobs.heard)
+            for first, end in self._jobs_amended.take()
+        ]
 
     def too_late(self) -> dict[Partition, int]:
         """Return how many readings came later than the horizon: in the lake, in no window."""
         return {partition: stream.too_late for partition, stream in self._streams.items() if stream.too_late}
+
+    def _gpu_streams(self) -> list[GpuStream]:
+        return [stream for _, stream in sorted(self._streams.items()) if isinstance(stream, GpuStream)]
+
+    def _note_amended(self, seconds: Iterable[tuple[int, int]]) -> None:
+        spans = np.array(list(seconds), np.int64).reshape(-1, 2)
+        self._jobs_amended.note(spans[:, 0], spans[:, 1])
 
 
 def _reasons(stream: Stream[Any]) -> tuple[tuple[Reason, LateSpans], ...]:

@@ -13,10 +13,12 @@ from typing import NoReturn
 import polars as pl
 
 from broker.facility_log import facility_log
+from broker.job_log import job_log
 from broker.producer import Producer
-from schemas import canary, recomputation
+from schemas import canary, job_partial, recomputation
 from schemas.admission import Clock
 from schemas.decode import decode
+from schemas.job import decode_jobs
 from schemas.message import Message
 from schemas.partial import Partial, encode
 from schemas.rejection import with_raw
@@ -26,9 +28,11 @@ from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
 from streams.gpu_intake import in_blocks, take_in
 from streams.in_force import InForce
+from streams.job_cells import messages_of
 from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
+from streams.stream import ROWS_A_PARTIAL
 from streams.unregistered import Unregistered
 
 PARTIALS_TOPIC = "windows.rack.v1"
@@ -61,6 +65,8 @@ class RollUpStage:
         self._facility = await self._open.enter_async_context(facility_log(self._bootstrap, self._clock))
         self._site = self._facility.timeline.newest.parts[0].site.encode()
         self._roll_up = RollUp(InForce.of(self._facility.timeline), clock=self._clock)
+        self._job_log = await self._open.enter_async_context(job_log(self._bootstrap))
+        self._hear_jobs(await self._job_log.catch_up())
         self._unregistered = engine.counted.unregistered = Unregistered()
         engine.counted.open_windows = lambda: self._roll_up.open_seconds
         engine.counted.count_too_late(lambda: sum(self._roll_up.too_late().values()))
@@ -83,6 +89,8 @@ class RollUpStage:
         """Roll up what came, send it, and return the places once all of it is acknowledged."""
         if await self._facility.hear(max((message.appended for message in messages), default=0)):
             self._roll_up.follow(self._facility.timeline)
+        self._hear_jobs(await self._job_log.hear())
+        await self._send(())
         for topic, of_topic in groupby(sorted(messages, key=attrgetter("topic")), attrgetter("topic")):
             await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
@@ -123,7 +131,18 @@ class RollUpStage:
             if len(refused):
                 await self._refuse(refused)
 
+    def _hear_jobs(self, messages: list[Message]) -> None:
+        """Take records of jobs; what is no record the evaluator refuses."""
+        if messages:
+            records = decode_jobs(messages, self._facility.timeline.places).records
+            self._roll_up.hear(records, self._job_log.next_offset)
+
     async def _send(self, partials: Iterable[Partial]) -> None:
+        """Send partials, and before them the seconds of jobs, so that a second that closes has them."""
+        if (jobs := self._roll_up.job_rows()) is not None:
+            for rows in messages_of(jobs, ROWS_A_PARTIAL):
+                value, headers = job_partial.encode(rows)
+                await self._producer.send(PARTIALS_TOPIC, value, self._site, headers)
         for partial in partials:
             value, headers = encode(partial)
             await self._producer.send(PARTIALS_TOPIC, value, self._site, headers)
