@@ -28,7 +28,7 @@ from streams.meter_seconds import MAX_HOLD_MICROSECONDS
 
 SOURCES = {"gpu": "telemetry.gpu.v1", "power": "telemetry.power.v1"}
 """The tables of raw rows, and where each comes from."""
-NEEDED = SOURCES | {"facility": "facility.v1", "rejected": "telemetry.rejected.v1"}
+NEEDED = SOURCES | {"facility": "facility.v1", "rejected": "telemetry.rejected.v1", "jobs": "telemetry.jobs.v1"}
 """The tables that a recomputation reads, which are committed one by one."""
 ON_TIME_MICROSECONDS = 60_000_000
 """So long after its end what belongs to a stretch is on time; of that every offset must be there."""

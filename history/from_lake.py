@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from history.coverage import require_complete
+from history.jobs import read_jobs, read_told
 from history.raw_rows import newest_generation, read_raw, read_timeline
-from history.recompute import Recomputed, Span, needed, recompute
+from history.recompute import Jobs, Recomputed, Span, needed, recompute
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError
 from streams.watches import Watches
@@ -24,6 +25,8 @@ def recomputed(lake: Path, span: Span, clock: Clock, site: str | None = None) ->
         raise ConfigurationError(f"{lake} holds no facility: nothing says what its readings are of")
     require_complete(lake, span, clock)
     generation, watches = newest_generation(lake, span) + 1, Watches((), timeline)
+    records = read_jobs(lake)
     for part in span.by_minute():
         raw = read_raw(lake, needed(part), timeline, clock)
-        yield recompute(raw, part, timeline, watches, generation).of(site)
+        jobs = Jobs(records, read_told(lake, part))
+        yield recompute(raw, part, timeline, watches, generation, jobs).of(site)

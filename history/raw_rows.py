@@ -45,8 +45,8 @@ def read_raw(lake: Path, span: Span, timeline: Timeline, clock: Clock) -> Raw:
     An admission that is stricter than the one that let a row into the lake refuses it here.
     """
     first, end = span
-    gpu = _read(lake, BY_NAME["gpu"], first, end)
-    power = _read(lake, BY_NAME["power"], first - MAX_HOLD_MICROSECONDS, end)
+    gpu = read_span(lake, BY_NAME["gpu"], first, end)
+    power = read_span(lake, BY_NAME["power"], first - MAX_HOLD_MICROSECONDS, end)
     return Raw(_admitted(GPU, _off_disk(gpu), timeline, clock), _admitted(METER, power, timeline, clock))
 
 
@@ -62,13 +62,18 @@ def newest_generation(lake: Path, span: Span) -> int:
     """Return the greatest generation of any window of `span` and its minutes; 0 where all are live ones."""
     first, end = span.minutes
     found = [
-        _read(lake, BY_NAME[name], first, end, ["window_start", "version_generation"])["version_generation"].max()
+        read_span(lake, BY_NAME[name], first, end, ["window_start", "version_generation"])["version_generation"].max()
         for name in ("windows_1s", "windows_1m")
     ]
     return max((int(each) for each in found if each is not None), default=0)  # type: ignore[arg-type]
 
 
-def _read(lake: Path, table: Table, first: int, end: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def read_rows(lake: Path, table: Table, columns: list[str]) -> pl.DataFrame:
+    """Return these columns of every row of a table."""
+    return _rows(live_files(lake, table, Times()), columns, None, table.arrow)
+
+
+def read_span(lake: Path, table: Table, first: int, end: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Return the rows of a table whose event time lies in `[first, end)`, UTC µs."""
     since, until = as_in_lake(first), as_in_lake(end)
     kept = [(table.hour_of, ">=", since), (table.hour_of, "<", until)]

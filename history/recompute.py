@@ -6,20 +6,26 @@ are those that were told live, bit for bit. They win by their generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from schemas import canary
+from schemas.job import Job, Placed
 from schemas.partial import Partial
+from schemas.subject import SubjectKind
 from schemas.timeline import Timeline
 from schemas.window import WINDOW
 from streams.devices import SiteMinute
 from streams.in_force import InForce
+from streams.job_book import JobBook
+from streams.job_sums import told as windows_by_site
+from streams.job_windows import withdrawn
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.running_jobs import RunningJobs
-from streams.sum_rules import Output, SiteWindows, SumRules
+from streams.site_windows import SiteWindows
+from streams.sum_rules import Output, SumRules
 from streams.watches import Watches
 
 SECOND = 1_000_000
@@ -52,6 +58,16 @@ class Raw(NamedTuple):
     power: pl.DataFrame
 
 
+class Jobs(NamedTuple):
+    """Hold the newest records of jobs, and the windows of jobs that were told of the stretch (history.jobs.TOLD)."""
+
+    records: Sequence[Placed[Job]] = ()
+    told: pl.DataFrame | None = None
+
+
+NO_JOBS = Jobs()
+
+
 class Recomputed(NamedTuple):
     """Hold windows of subjects, and of GPUs and nodes with all histograms, as live makes them."""
 
@@ -69,7 +85,9 @@ def needed(span: Span) -> Span:
     return Span(first - MINUTE, end)
 
 
-def recompute(raw: Raw, span: Span, timeline: Timeline, watches: Watches, generation: int) -> Recomputed:
+def recompute(  # noqa: PLR0917
+    raw: Raw, span: Span, timeline: Timeline, watches: Watches, generation: int, jobs: Jobs = NO_JOBS
+) -> Recomputed:
     """Return the windows of the seconds of `span` and of the minutes that hold them, with a generation.
 
     **Frames in** as Raw says, of `needed(span)`, in any order, duplicates allowed. **Out** WINDOW rows by site
@@ -77,34 +95,70 @@ def recompute(raw: Raw, span: Span, timeline: Timeline, watches: Watches, genera
     """
     windows: list[SiteWindows] = []
     minutes: list[SiteMinute] = []
-    for output in _told(_partials(raw, needed(span), timeline), needed(span), watches):
+    book = JobBook()
+    book.hear(jobs.records)
+    book.follow(timeline.places)
+    for output in _told(_partials(raw, needed(span), timeline, book), needed(span), watches, book):
         for each in output.windows:
             rows = each.rows.filter(_starts_in(span if each.every_seconds == 1 else span.minutes))
             windows += [_revised(each, rows, generation)] if len(rows) else []
         of_span = (each for each in output.minutes if each.minute >= span.minutes.first)
         minutes += [each._replace(kind="revision", rows=_numbered(each.rows, generation)) for each in of_span]
+    if jobs.told is not None:
+        gone = withdrawals([each.rows for each in windows], jobs.told, book, span)
+        windows += [_revised(each, each.rows, generation) for each in gone]
     return Recomputed(windows, minutes)
 
 
-def _partials(raw: Raw, minutes: Span, timeline: Timeline) -> Iterator[Partial]:
-    """Roll up the rows, each second of them as one message, and close all of it."""
-    roll_up = RollUp(InForce.of(timeline))
+def _partials(raw: Raw, minutes: Span, timeline: Timeline, book: JobBook) -> Iterator[Partial | pl.DataFrame]:
+    """Roll up the rows, each second of them as one message, and close all of it; seconds of jobs are frames."""
+    roll_up = RollUp(InForce.of(timeline), jobs=book)
     for topic, rows in ((GPU_TOPIC, raw.gpu), (METER_TOPIC, canary.outside(raw.power))):
         roll_up.assign((topic, 0), str(minutes.first // SECOND), 0)
         second = pl.col("time").to_physical() // SECOND
         placed = rows.sort("time").with_columns(_partition=pl.lit(0, pl.Int32), _offset=second.cast(pl.Int64))
         if len(placed):
-            yield from roll_up.feed(topic, placed, {0: minutes.end // SECOND}, 0)
-    yield from roll_up.idle(STREAMS, minutes.end)
+            yield from _with_jobs(roll_up, roll_up.feed(topic, placed, {0: minutes.end // SECOND}, 0))
+    yield from _with_jobs(roll_up, roll_up.idle(STREAMS, minutes.end))
 
 
-def _told(partials: Iterator[Partial], minutes: Span, watches: Watches) -> Iterator[Output]:
-    sums = SumRules(watches, STREAMS, RunningJobs(), told_through=minutes.first)
-    for offset, (envelope, rows) in enumerate(partials):
-        sums.take(offset, envelope, rows)
+def _with_jobs(roll_up: RollUp, partials: list[Partial]) -> Iterator[Partial | pl.DataFrame]:
+    if (jobs := roll_up.job_rows()) is not None:
+        yield jobs
+    yield from partials
+
+
+def _told(
+    partials: Iterator[Partial | pl.DataFrame], minutes: Span, watches: Watches, book: JobBook
+) -> Iterator[Output]:
+    sums = SumRules(watches, STREAMS, RunningJobs(), told_through=minutes.first, book=book, heard=book.heard)
+    for offset, said in enumerate(partials):
+        if isinstance(said, pl.DataFrame):
+            sums.take_jobs(offset, said)
+            continue
+        sums.take(offset, said.envelope, said.rows)
         yield sums.close()
     while sums.is_behind:
         yield sums.close()
+
+
+def withdrawals(made: Sequence[pl.DataFrame], told: pl.DataFrame, book: JobBook, span: Span) -> list[SiteWindows]:
+    """Return a withdrawn window for each that was told of a job of which by its newest record there is none."""
+    key = ["every_seconds", "window_start", "subject"]
+    jobs = [rows.filter(pl.col("subject_kind") == SubjectKind.JOB).select(key) for rows in made]
+    standing = told.sort("version_facility").unique(key, keep="last", maintain_order=True)
+    in_span = pl.when(pl.col("every_seconds") == 1).then(_starts_in(span)).otherwise(_starts_in(span.minutes))
+    alone = standing.filter(in_span & (pl.col("expected") > 0))
+    lost = alone.join(pl.concat([alone.select(key).clear(), *jobs]), on=key, how="anti") if len(alone) else alone
+    windows: list[SiteWindows] = []
+    for (every, subject), rows in lost.group_by("every_seconds", "subject", maintain_order=True):
+        tenure = book.newest(int(subject))  # type: ignore[call-overload]
+        # What was told by a later record than the lake has is not this lake's to withdraw.
+        if tenure is not None and tenure.record >= (rows["version_facility"].max() or 0):  # type: ignore[operator]
+            starts = rows["window_start"].to_physical().sort().to_list()
+            empty = withdrawn(tenure.name[0], tenure.subject, tenure.record, starts)
+            windows += windows_by_site(empty, "revision", int(every), ())  # type: ignore[call-overload]
+    return windows
 
 
 def _starts_in(span: Span) -> pl.Expr:

@@ -37,7 +37,7 @@ JOB_PARTIAL = Record(
         Column("reporting", pa.int32(), "GPUs with power", null=None),
         Column("oldest_age_microseconds", pa.int64(), "age at the second's end of the oldest reading used", "µs"),
         Column("readings", pa.int64(), "number of readings that went in", null=None),
-        Column("digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a GPU, as signed", null=None),
+        Column("digest", pa.int64(), "Σ mod 2⁶⁴ of a hash a GPU, linear in what it says, as signed", null=None),
         Column("admission", pa.int16(), "version of the admission rules", null=None),
     ),
 )

@@ -155,6 +155,12 @@ class Closings:
         self._entries.append(_Entry(offset, stream, bound, newest))
         self._next_offset = offset + 1
 
+    def pass_by(self, offset: int, newest: int) -> None:
+        """Take note of a message that closes nothing, and of the newest second of which it says something."""
+        stream = next(iter(self._bounds))
+        self._entries.append(_Entry(offset, stream, self._bounds[stream], newest))
+        self._next_offset = offset + 1
+
     @property
     def open_seconds(self) -> int:
         """Return how many seconds are held that some stream said something of and that are not closed for all."""

@@ -15,11 +15,13 @@ from schemas.alert import Alert
 from schemas.partial import OPEN_END, Envelope
 from schemas.timeline import EVER
 from streams.closings import NOTHING, Stream
+from streams.job_book import JobBook
 from streams.meter_rows import MeterRows
 from streams.ramps import Ramp
 from streams.reading_rules import IdleNote, ReadingRules
 from streams.running_jobs import RunningJobs
-from streams.sum_rules import Output, SiteWindows, SumRules
+from streams.site_windows import SiteWindows
+from streams.sum_rules import Output, SumRules
 from streams.watch import Watch
 from streams.watches import Watches
 
@@ -33,18 +35,26 @@ class Evaluator:
     """Evaluate the rules of a watch, or of what is watched in each second (streams.watches).
 
     `streams` are the partitions of all telemetry topics. An evaluator that goes on (streams.snapshot) has judged
-    readings by the watch of the second `since` on, and all seconds of sums before `told_through`.
+    readings by the watch of the second `since` on, and all seconds of sums before `told_through`. `book` are the jobs
+    that have windows, `heard` up to which of their records these were told.
     """
 
     def __init__(
-        self, watch: Watch | Watches, streams: Iterable[Stream], *, since: int = EVER, told_through: int = NOTHING
+        self,
+        watch: Watch | Watches,
+        streams: Iterable[Stream],
+        *,
+        since: int = EVER,
+        told_through: int = NOTHING,
+        book: JobBook | None = None,
+        heard: int = 0,
     ) -> None:
         streams = sorted(streams)
         watches = Watches.always(watch) if isinstance(watch, Watch) else watch
         partitions = 1 + max((number for topic, number in streams if topic == POWER_TOPIC), default=0)
         self.jobs = RunningJobs()
         self.readings = ReadingRules(watches, partitions, self.jobs, since)
-        self.sums = SumRules(watches, streams, self.jobs, told_through)
+        self.sums = SumRules(watches, streams, self.jobs, told_through, book=book, heard=heard)
 
     def follow(self, watches: Watches) -> list[Alert]:
         """Know a longer timeline of the same rules: each second is judged by the facility in force in it.
@@ -69,6 +79,10 @@ class Evaluator:
         if envelope.kind == "idle" and envelope.topic == POWER_TOPIC:
             reached = None if envelope.end_second >= OPEN_END else envelope.end_second
             self.readings.note(envelope.partition, IdleNote(envelope.to_offset, reached))
+
+    def take_jobs(self, offset: int, rows: pl.DataFrame) -> None:
+        """Take one message of `windows.rack.v1` that carries seconds of jobs (JOB_PARTIAL), in log order."""
+        self.sums.take_jobs(offset, rows)
 
     @property
     def is_behind(self) -> bool:

@@ -18,12 +18,14 @@ import polars as pl
 
 from broker.consumer import read_to_end
 from broker.facility_log import facility_log
+from broker.job_log import job_log
 from broker.producer import Producer
-from schemas import job, partial, recomputation
+from schemas import job, recomputation
 from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
 from schemas.errors import RejectedRecordError, UnavailableError
 from schemas.message import Message
+from schemas.partial import Partial
 from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
 from schemas.rules import default_rules, load_rules
 from schemas.topics import BY_NAME
@@ -31,7 +33,9 @@ from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
 from streams.gpu_intake import in_blocks
+from streams.job_book import JobBook
 from streams.meter_intake import admitted
+from streams.partials_log import decoded
 from streams.reading import Partition
 from streams.snapshot import Snapshot
 from streams.stage import Place
@@ -82,7 +86,10 @@ class EvaluateStage:
         self._facility = await self._open.enter_async_context(facility_log(self._bootstrap, self._clock))
         rules = default_rules() if self._rules is None else load_rules(self._rules)
         self._watches = Watches(rules, self._facility.timeline)
-        self._evaluator = Evaluator(self._watches, _streams())
+        self._job_log = await self._open.enter_async_context(job_log(self._bootstrap))
+        self._book = JobBook()
+        self._book.hear(self._placed(await self._job_log.catch_up()), self._job_log.next_offset)
+        self._evaluator = Evaluator(self._watches, _streams(), book=self._book)
         engine.counted.open_windows = lambda: self._evaluator.sums.closings.open_seconds
         engine.counted.count_too_late(lambda: self._evaluator.sums.closings.too_late)
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
@@ -115,6 +122,7 @@ class EvaluateStage:
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Evaluate and send; return places only when a snapshot of them is durable."""
         await self._hear_of_the_facility(messages)
+        self._hear_records(await self._job_log.hear())
         by_topic: dict[str, list[Message]] = {topic: [] for topic in self.topics}
         for message in messages:
             by_topic[message.topic].append(message)
@@ -125,6 +133,7 @@ class EvaluateStage:
             await self._let_readings_in()
         if by_topic[PARTIALS_TOPIC] or self._evaluator.is_behind:
             await self._tell(self._evaluator.close())
+        self._notice_the_end()
         # A snapshot is of an evaluator that has told all it has to tell.
         if self._evaluator.is_behind or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
@@ -169,15 +178,35 @@ class EvaluateStage:
 
     async def _take(self, messages: Sequence[Message]) -> None:
         refused = []
-        found = partial.decode_all(messages, BY_NAME[PARTIALS_TOPIC].max_decoded_bytes)
-        for message, said in zip(messages, found, strict=True):
+        for message, said in decoded(messages, BY_NAME[PARTIALS_TOPIC].max_decoded_bytes):
             if isinstance(said, RejectedRecordError):
                 refused.append(Refusal(message, WHOLE, said.reason, str(said), said.field, said.value))
-                continue
-            self._evaluator.take(message.offset, said.envelope, said.rows)
-            self._engine.counted.rows(PARTIALS_TOPIC, len(said.rows))
+            elif isinstance(said, Partial):
+                self._evaluator.take(message.offset, said.envelope, said.rows)
+                self._engine.counted.rows(PARTIALS_TOPIC, len(said.rows))
+            else:
+                await self._take_jobs(message.offset, said)
         if refused:
             await self._refuse(with_raw([refused_frame(refused)], messages))
+
+    def _notice_the_end(self) -> None:
+        jobs = self._evaluator.sums.jobs
+        if jobs.is_catching_up and not self._evaluator.is_behind and (PARTIALS_TOPIC, 0) in self._engine.at_log_end():
+            jobs.caught_up()
+
+    async def _take_jobs(self, offset: int, rows: pl.DataFrame) -> None:
+        """Take seconds of jobs, once the records by which they were told are heard."""
+        self._hear_records(await self._job_log.hear_through(rows["job_record"].max() or 0))  # type: ignore[arg-type]
+        self._evaluator.take_jobs(offset, rows)
+        self._engine.counted.rows(PARTIALS_TOPIC, len(rows))
+
+    def _hear_records(self, messages: list[Message]) -> None:
+        """Know of jobs what windows need; the topic's own turn names causes, and refuses what is no record."""
+        if messages:
+            self._evaluator.sums.hear_jobs(self._placed(messages), self._job_log.next_offset)
+
+    def _placed(self, messages: list[Message]) -> list[job.Placed[job.Job]]:
+        return job.decode_jobs(messages, self._facility.timeline.places).records
 
     async def _hear_jobs(self, jobs: list[Message], progress: list[Message]) -> None:
         if jobs:
@@ -259,7 +288,7 @@ class EvaluateStage:
         # One who stood by has not heard of versions for as long; the snapshot may be of one that knew them.
         await self._facility.catch_up()
         self._watches = self._watches.following(self._facility.timeline)
-        restored = snapshot.restore(found, self._watches, _streams())
+        restored = snapshot.restore(found, self._watches, _streams(), self._book)
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)
         for (topic, number), offset in positions.items():

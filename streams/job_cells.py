@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.job_partial import JOB_PARTIAL
 from schemas.rejection import ADMISSION_VERSION
 from streams.cells import SECOND, TEMPERATURE_BIAS
-from streams.digest import hashed
+from streams.digest import SPREAD
 from streams.gpu_slots import GpuSlots
 from streams.job_book import JobBook, Plan
 from streams.lists import begins
@@ -91,27 +91,28 @@ def job_seconds(view: RingView, columns: Columns) -> JobSeconds:
     """Sum the cells of a view, all its seconds of one plan, by job; of what nothing came there is no row."""
     plan, _, of, starts, job = columns
     cells = view if len(of) == len(view.slot) and _is_all(of) else _picked(view, of)
-    came, powered, used = cells.micros >= 0, cells.power >= 0, cells.utilization >= 0
-    some = _total(came, starts)
-    shape = some.shape
-    reporting = _total(powered, starts)
-    power, power_max = (_of_there(column, powered, starts) for column in (cells.power, cells.power_max))
-    youngest = np.minimum.reduceat(np.where(came, cells.micros, SECOND), starts, axis=1)
+    came, powered, used = _there(cells.micros), _there(cells.power), _there(cells.utilization)
+    some, reporting, used_by = (_count(there, columns, cells) for there in (came, powered, used))
+    power, utilization = _sum(cells.power, powered, starts), _sum(cells.utilization, used, starts)
+    power_max = power if np.may_share_memory(view.power, view.power_max) else _sum(cells.power_max, powered, starts)
+    micros, warmth = _sum(cells.micros, came, starts), _sum(cells.temperature, None, starts)
+    readings = _sum(cells.readings, came, starts)
+    youngest = np.minimum.reduceat(_filled(cells.micros, came, SECOND), starts, axis=1)
     rows = JobSeconds(
-        second=np.broadcast_to(view.second[:, None], shape),
-        subject=np.broadcast_to(plan.subject[job], shape),
-        job_record=np.broadcast_to(plan.record[job], shape),
-        coverage=np.broadcast_to(plan.coverage[job], shape),
+        second=np.broadcast_to(view.second[:, None], some.shape),
+        subject=np.broadcast_to(plan.subject[job], some.shape),
+        job_record=np.broadcast_to(plan.record[job], some.shape),
+        coverage=np.broadcast_to(plan.coverage[job], some.shape),
         power_deciwatts=np.where(reporting > 0, power, -1),
         power_max_deciwatts=np.where(reporting > 0, power_max, -1),
-        nameplate_milliwatts=_nameplate(powered, plan.slots.nameplate_milliwatts[view.slot[of]], starts),
-        utilization_sum_e4=_of_there(cells.utilization, used, starts),
-        utilization_count=_total(used, starts),
+        nameplate_milliwatts=_nameplate(powered, plan.slots.nameplate_milliwatts[view.slot[of]], columns, some.shape),
+        utilization_sum_e4=utilization,
+        utilization_count=used_by,
         temperature=np.maximum.reduceat(cells.temperature, starts, axis=1).astype(np.int64),
         reporting=reporting,
         oldest_age_microseconds=SECOND - youngest.astype(np.int64),
-        readings=_of_there(cells.readings, came, starts),
-        digest=_digest(cells, came, plan.slots.identity[view.slot[of]], starts),
+        readings=readings,
+        digest=_digest(micros, power, power_max, reporting, utilization, used_by, warmth, readings),
     )
     return JobSeconds._make(column.ravel() for column in rows).where(some.ravel() > 0)
 
@@ -153,30 +154,41 @@ def _is_all(of: Int64s) -> bool:
     return bool(of[0] == 0 and np.all(np.diff(of) == 1))
 
 
-def _total(there: Bools, starts: Starts) -> Int64s:
-    return np.add.reduceat(there, starts, axis=1, dtype=np.int64)
+def _there(column: NDArray[Any]) -> Bools | None:
+    """Return which cells have a value; None = all of them."""
+    return None if column.min() >= 0 else column >= 0
 
 
-def _of_there(column: NDArray[Any], there: Bools, starts: Starts) -> Int64s:
-    return np.add.reduceat(np.where(there, column, 0), starts, axis=1, dtype=np.int64)
+def _filled(column: NDArray[Any], there: Bools | None, value: int) -> NDArray[Any]:
+    return column if there is None else np.where(there, column, column.dtype.type(value))
 
 
-def _nameplate(powered: Bools, nameplates: Int64s, starts: Starts) -> Int64s:
+def _sum(column: NDArray[Any], there: Bools | None, starts: Starts) -> Int64s:
+    return np.add.reduceat(_filled(column, there, 0), starts, axis=1, dtype=np.int64)
+
+
+def _count(there: Bools | None, columns: Columns, cells: RingView) -> Int64s:
+    if there is not None:
+        return np.add.reduceat(there, columns.starts, axis=1, dtype=np.int64)
+    counts = np.diff(np.append(columns.starts, len(columns.of)))
+    return np.broadcast_to(counts, (len(cells.second), len(counts)))
+
+
+def _nameplate(powered: Bools | None, nameplates: Int64s, columns: Columns, shape: tuple[int, ...]) -> Int64s:
     """Return Σ of the nameplates of what reports power; −1 where one of them is not known."""
-    watts = _of_there(np.broadcast_to(np.maximum(nameplates, 0), powered.shape), powered, starts)
-    if nameplates.min() >= 0:
-        return watts
-    return np.where(_total(powered & (nameplates < 0), starts) > 0, -1, watts)
+    plates = np.broadcast_to(nameplates, (shape[0], len(nameplates))) if powered is not None else nameplates[None, :]
+    watts = _sum(np.maximum(plates, 0), powered, columns.starts)
+    if nameplates.min() < 0:
+        watts = np.where(_sum(plates < 0, powered, columns.starts) > 0, -1, watts)
+    return np.broadcast_to(watts, shape)
 
 
-def _digest(cells: RingView, came: Bools, identity: NDArray[np.uint64], starts: Starts) -> Int64s:
-    """Return Σ mod 2⁶⁴ of a hash of what stands in each cell."""
-    words = hashed(
-        cells.second[:, None] * SECOND + cells.micros,
-        cells.power.astype(np.int64) << 32 | cells.power_max,
-        cells.utilization.astype(np.int64) << 32 | cells.temperature,
-        cells.readings,
-        np.broadcast_to(identity.view(np.int64), came.shape),
-    )
-    words[~came] = 0
-    return np.add.reduceat(words, starts, axis=1).view(np.int64)
+def _digest(*sums: Int64s) -> Int64s:
+    """Return Σ mod 2⁶⁴ of a hash a GPU that is linear in what it says: so it is that of the sums, at no cost a GPU.
+
+    It differs where the sums differ, and a window is made of nothing else.
+    """
+    total = np.zeros(sums[0].shape, np.uint64)
+    for column, spread in zip(sums, SPREAD, strict=True):
+        total += column.view(np.uint64) * np.uint64(spread)
+    return total.view(np.int64)

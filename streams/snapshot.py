@@ -21,6 +21,7 @@ from streams.closings import Bound, Closings, Stream
 from streams.condition import Ints
 from streams.evaluate import Evaluator
 from streams.gauge import KEYS, Gauges
+from streams.job_book import JobBook
 from streams.reading_rules import IdleNote
 from streams.reading_state import GAUGE_COLUMNS, INPUT_COLUMNS, ReadingState, Waiting, nothing_read
 from streams.telling import Machine, machine_of
@@ -46,7 +47,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `positions` are the next offsets to read, `topics` the ids of the topics in which they are offsets. `since` is
     the second from which the watch of the reading rules counts; where partitions wait for each other at the next
-    one, `positions` lie before what is held. `machines` are those of reading rules.
+    one, `positions` lie before what is held. `machines` are those of reading rules. `jobs_heard` is
+    the offset up to which records of jobs count in the windows that were told.
     """
 
     version: int = VERSION
@@ -55,6 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     kept_from: int
     told_through: int
     since: int
+    jobs_heard: int = 0
     bounds: list[tuple[str, int, int, int, bool]]
     notes: list[tuple[int, int, int | None]]
     watermark: list[int]
@@ -118,6 +121,7 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
         positions=positions | {"telemetry.power.v1": dict(rules.next_offsets), "windows.rack.v1": {0: resume.offset}},
         kept_from=resume.kept_from,
         told_through=sums.told_through,
+        jobs_heard=sums.jobs.heard,
         since=rules.since,
         bounds=[(*stream, *bound) for stream, bound in resume.bounds.items()],
         notes=[(partition, *note) for partition, note in rules.notes.items()],
@@ -133,9 +137,14 @@ def take(evaluator: Evaluator, positions: dict[str, dict[int, int]]) -> Snapshot
     )
 
 
-def restore(snapshot: Snapshot, watches: Watches, streams: list[Stream]) -> Restored:
-    """Return the evaluator that `snapshot` was taken of, as far as `watches` still watch the same."""
-    evaluator = Evaluator(watches, streams, since=snapshot.since, told_through=snapshot.told_through)
+def restore(snapshot: Snapshot, watches: Watches, streams: list[Stream], book: JobBook | None = None) -> Restored:
+    """Return the evaluator that `snapshot` was taken of, as far as `watches` still watch the same.
+
+    `book` are the jobs as they are known now: what records changed since the snapshot is told again.
+    """
+    evaluator = Evaluator(
+        watches, streams, since=snapshot.since, told_through=snapshot.told_through, book=book, heard=snapshot.jobs_heard
+    )
     rules, sums = evaluator.readings, evaluator.sums
     bounds = {(topic, number): Bound(closed, told, is_open) for topic, number, closed, told, is_open in snapshot.bounds}
     at = snapshot.positions["windows.rack.v1"][0]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from schemas.alert import Alert
+from schemas.job import Job, Placed
 from schemas.partial import Envelope
 from schemas.recomputation import Asked, Reason
 from schemas.subject import SubjectKind
@@ -23,6 +24,8 @@ from streams.carry import carried_machines, realigned
 from streams.closings import NOTHING, Closed, Closings, Stream
 from streams.condition import Series, judge
 from streams.devices import DeviceMinutes, SiteMinute, Telling
+from streams.job_book import JobBook
+from streams.job_sums import JobSums
 from streams.late_spans import LateSpans
 from streams.lists import begins
 from streams.members import Members
@@ -30,6 +33,7 @@ from streams.minutes import MINUTE, minutes_of, windows_of
 from streams.ramps import Ramp, RecentPower
 from streams.reading_state import LONG_AGO
 from streams.running_jobs import RunningJobs
+from streams.site_windows import Kind, SiteWindows
 from streams.sums import MISSING, SECOND, Block, Sources, subjects_of
 from streams.telling import Facts, alerts_of, no_facts
 from streams.watch import Watch
@@ -41,23 +45,6 @@ ROWS_A_MESSAGE = 12_000
 """WINDOW rows in one message: about 2 MB of Arrow."""
 ROWS_OF_MINUTES = 2_000
 """Rows of minutes of GPUs and of histograms after which a call of `close` ends where nothing else waits."""
-
-Kind = Literal["closing", "revision"]
-
-
-class SiteWindows(NamedTuple):
-    """Hold WINDOW rows of one site for `[first_second, end_second)`; a closing without rows had no source at all.
-
-    `missing` are the streams that closed by an idle note.
-    """
-
-    site: str
-    kind: Kind
-    every_seconds: int
-    first_second: int
-    end_second: int
-    missing: tuple[Stream, ...]
-    rows: pl.DataFrame
 
 
 class Output(NamedTuple):
@@ -73,11 +60,19 @@ class SumRules:
     """Judge sums and tell windows.
 
     `streams` are the partitions of all telemetry topics. `told_through` is the end of the seconds whose
-    alerts and windows were sent; what is read again of them only fills memory.
+    alerts and windows were sent; what is read again of them only fills memory. `book` are the jobs that have
+    windows, and `heard` up to which of their records these were told.
     """
 
     def __init__(
-        self, watches: Watches, streams: Iterable[Stream], jobs: RunningJobs, told_through: int = NOTHING
+        self,
+        watches: Watches,
+        streams: Iterable[Stream],
+        jobs: RunningJobs,
+        told_through: int = NOTHING,
+        *,
+        book: JobBook | None = None,
+        heard: int = 0,
     ) -> None:
         self.watch = watches.at(told_through - SECOND)
         self.machines = at_rest(len(self.watch.table))
@@ -89,15 +84,25 @@ class SumRules:
         self._jobs = jobs
         self._kept: dict[int, _Kept] = {}
         self._recent = RecentPower(self.watch.members)
+        self.jobs = JobSums(JobBook() if book is None else book, heard, told_through)
 
     def follow(self, watches: Watches) -> None:
         """Know a longer timeline; seconds that are told stay as they are."""
         self._watches = watches
+        self.jobs.book.follow(watches.timeline.places)
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
         self.devices.take(envelope, rows, self.closings.open_from, self.closings.reached)
         self.closings.take(offset, envelope, rows)
+
+    def take_jobs(self, offset: int, rows: pl.DataFrame) -> None:
+        """Take one message of `windows.rack.v1` that carries seconds of jobs, in log order."""
+        self.closings.pass_by(offset, self.jobs.take(rows, self.closings.kept_from, self.closings.reached))
+
+    def hear_jobs(self, records: Iterable[Placed[Job]], through: int) -> None:
+        """Take records of jobs in log order and the offset after the last message."""
+        self.jobs.hear(records, through, self.told_through)
 
     @property
     def is_behind(self) -> bool:
@@ -115,6 +120,7 @@ class SumRules:
         if (closed := self.closings.close(at_most)) is not None:
             alerts, windows = self._closed(closed)
         windows += self._revised(self.closings.revised())
+        windows += self.jobs.revised(self._watches, self.told_through)
         minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_OF_MINUTES)
         self._forget()
         return Output(alerts, windows, minutes)
@@ -181,10 +187,13 @@ class SumRules:
             if len(new.seconds):
                 alerts += self._judge(new)
                 windows += self._windows(watch, new, "closing", 1, closed.missing)
+            seconds = block.seconds.tolist()
+            windows += self.jobs.close(seconds, watch.registry, self.told_through, "closing", closed.missing)
         if is_new:
             windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
             alerts += self._hush(closed.end_second - SECOND)
             windows += self._minutes(self.told_through, closed.end_second, closed.missing)
+            windows += self.jobs.minutes(self.told_through, closed.end_second, closed.missing)
             self.told_through = closed.end_second
         return Output(alerts, windows)
 
@@ -232,6 +241,7 @@ class SumRules:
             for block in self._assembled(watch, rows.filter(seconds.is_between(start, end, closed="left"))):
                 self._keep(watch, block)
                 windows += self._windows(watch, block, "revision", 1, ())
+                windows += self.jobs.close(block.seconds.tolist(), watch.registry, NOTHING, "revision", ())
         for minute in sorted({int(second) // MINUTE * MINUTE for second in seconds.unique()}):
             if minute + MINUTE <= self.told_through:
                 windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
@@ -283,6 +293,7 @@ class SumRules:
         for second in [second for second in self._kept if second < self.closings.kept_from]:
             del self._kept[second]
         self.devices.forget(self.closings.kept_from)
+        self.jobs.forget(self.closings.kept_from)
 
 
 class _Kept(NamedTuple):

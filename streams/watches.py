@@ -25,7 +25,7 @@ class Watches:
 
     def __init__(self, rules: Sequence[Rule], timeline: Timeline, known: dict[int, Watch] | None = None) -> None:
         self._rules = rules
-        self._timeline = timeline
+        self.timeline = timeline
         self._known = {} if known is None else known
 
     @classmethod
@@ -44,12 +44,12 @@ class Watches:
 
     def between(self, first: int, end: int) -> list[Stretch]:
         """Return the stretches that hold a time of `[first, end)`, UTC µs; at least that of `first`."""
-        epochs = self._timeline.between(first, end)
+        epochs = self.timeline.between(first, end)
         return [Stretch(epoch.start, epoch.end, self._of(epoch.registry)) for epoch in epochs]
 
     def change_after(self, second: int) -> int | None:
         """Return the next second after this one from which another registry is in force, None where there is none."""
-        return next((epoch.start for epoch in self._timeline.epochs if epoch.start > second), None)
+        return next((epoch.start for epoch in self.timeline.epochs if epoch.start > second), None)
 
     def _of(self, registry: Registry) -> Watch:
         # By identity: a timeline has one object for the same versions, and the watch keeps it alive.

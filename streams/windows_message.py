@@ -11,7 +11,7 @@ from schemas.window import WINDOW
 from streams.devices import SiteMinute
 from streams.histograms import EVERY_SECONDS
 from streams.minutes import MINUTE
-from streams.sum_rules import SiteWindows
+from streams.site_windows import SiteWindows
 
 TOPIC = "windows.site.v1"
 HISTOGRAMS_TOPIC = "windows.histogram.v1"

@@ -24,7 +24,7 @@ from schemas.subject import SubjectKind
 from sinks.lake.positions import Source
 from streams.devices import SiteMinute
 from streams.roll_up import GPU_TOPIC, METER_TOPIC
-from streams.sum_rules import SiteWindows
+from streams.site_windows import SiteWindows
 from tests.history.small_lake import (
     SECOND,
     START,

@@ -1,4 +1,4 @@
-"""Seconds of jobs out of roll up, by hand: who has which GPU when, late readings, late and amended records, restarts."""
+"""Seconds of jobs out of roll up, by hand: who has which GPU when, late readings, late records, restarts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_record_that_ends_a_job_changes_nothing_before_its_end() -> None:
     told(roll_up)
     roll_up.hear([record(1, started=5.0, ended=41.0)], 2)
     assert roll_up.job_rows() is None
-    assert not roll_up.is_asking
+    assert not roll_up.asking
 
 
 def test_who_begins_again_asks_for_what_records_changed_that_nobody_had_heard() -> None:

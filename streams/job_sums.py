@@ -1,0 +1,200 @@
+"""Windows of jobs: closed seconds and minutes, of what partitions say of jobs and of their records. Pure.
+
+A job's windows are told of every closed second in which any source of the campus spoke. They are told again, and only
+where they differ, when a partition says more of a second or a record amends it. What a job has no more by
+its newest record is withdrawn: told with `expected` 0 and the greater version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import polars as pl
+
+from schemas.job import Job, Placed
+from schemas.job_partial import JOB_PARTIAL
+from schemas.registry import Registry
+from streams.closings import Stream
+from streams.gpu_slots import GpuSlots
+from streams.job_book import Amended, JobBook, Plan
+from streams.job_windows import SECONDS, minutes_of, seconds_of, windows_of, withdrawn
+from streams.minutes import MINUTE
+from streams.site_windows import Kind, SiteWindows
+from streams.sums import SECOND
+from streams.watches import Watches
+
+_SAID = [name for name in SECONDS if name != "record"]
+"""A record that changes nothing of a second is no reason to tell it again."""
+
+
+class JobSums:
+    """Keep what is said of the seconds of jobs. `heard` is the offset up to which records counted in what was told."""
+
+    def __init__(self, book: JobBook, heard: int, told_through: int) -> None:
+        self.book = book
+        self._said: dict[int, list[pl.DataFrame]] = {}
+        self._kept: dict[int, pl.DataFrame] = {}
+        self._dirty: set[int] = set()
+        self._told_before = told_through
+        self._late: dict[int, set[int]] = {}
+        """By second told in an earlier life, the jobs of which something came after all had closed it."""
+        self._slots: dict[int, tuple[Registry, GpuSlots]] = {}
+        self._amended: list[Amended] = []
+        self._unsure = [each for each in book.amended if each.record > heard]
+        """Of records that an earlier life may not have heard when it told seconds after its snapshot."""
+        self._amend(self._unsure, told_through)
+
+    @property
+    def heard(self) -> int:
+        """Return the offset up to which records count in all that was told."""
+        return min([self.book.heard, *(each.record - 1 for each in (*self._amended, *self._unsure))])
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Tell whether there is anything for which `caught_up` is waited for."""
+        return bool(self._unsure)
+
+    def caught_up(self) -> None:
+        """Know that the log's end was reached: an earlier life told nothing that was not told again by now."""
+        self._unsure.clear()
+
+    def hear(self, records: Iterable[Placed[Job]], through: int, told_through: int) -> None:
+        """Take records of jobs in log order and the offset after the last message."""
+        self._amend(self.book.hear(records, through), told_through)
+
+    def take(self, rows: pl.DataFrame, kept_from: int, reached: int) -> int:
+        """Take rows of JOB_PARTIAL; return the newest second, UTC µs, of which they say something.
+
+        `reached` is the end of the seconds that all had closed at this place of the log.
+        """
+        second = rows["second"].to_physical()
+        for each in second.unique().to_list():
+            if each >= kept_from:
+                theirs = rows.filter(second == each)
+                self._said.setdefault(each, []).append(theirs)
+                self._dirty |= {each} & self._kept.keys()
+                if each < min(reached, self._told_before):
+                    # Whether it was told before the restart nobody knows: it is told again.
+                    self._late.setdefault(each, set()).update(theirs["subject"].to_list())
+        return int(second.max()) if len(second) else kept_from  # type: ignore[arg-type]
+
+    def close(
+        self, seconds: Iterable[int], registry: Registry, told_through: int, kind: Kind, missing: tuple[Stream, ...]
+    ) -> list[SiteWindows]:
+        """Close seconds (UTC µs) of one facility; return the windows of those from `told_through` on."""
+        new = [second for second in seconds if second not in self._kept]
+        made = _joined([self._made(new, registry), *self._gone(self._unsure, new)])
+        self._kept |= {second: made.filter(pl.col("second") == second) for second in new}
+        return told(made.filter(pl.col("second") >= told_through), kind, 1, missing)
+
+    def minutes(self, after: int, end: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
+        """Return the minutes that end in `(after, end]`."""
+        chosen = [rows for second, rows in sorted(self._kept.items()) if after < _end_of_minute(second) <= end]
+        return told(minutes_of(_joined(chosen)), "closing", 60, missing)
+
+    def revised(self, watches: Watches, told_through: int) -> list[SiteWindows]:
+        """Return the windows of told seconds that are others than they were, and of their minutes that are over."""
+        again = list(self._revised_by_records(told_through))
+        for second in sorted(self._dirty | self._late.keys() & self._kept.keys()):
+            again += self._renewed(second, watches.at(second).registry)
+        self._dirty.clear()
+        changed = _joined(again)
+        if changed.is_empty():
+            return []
+        return told(changed, "revision", 1, ()) + told(self._minutes_of(changed, told_through), "revision", 60, ())
+
+    def forget(self, kept_from: int) -> None:
+        """Let go of seconds before `kept_from`."""
+        kept: dict[int, Any]
+        for kept in (self._said, self._kept, self._late):
+            for second in [second for second in kept if second < kept_from]:
+                del kept[second]
+        self._dirty = {second for second in self._dirty if second >= kept_from}
+
+    def _amend(self, amended: Iterable[Amended], told_through: int) -> None:
+        """Remember what records change of the seconds that were told."""
+        end = told_through // SECOND
+        self._amended += [each._replace(end=min(each.end, end)) for each in amended if each.first < end]
+
+    def _revised_by_records(self, told_through: int) -> Iterator[pl.DataFrame]:
+        """Forget the amended seconds of jobs, so that they are made anew; yield those that are withdrawn."""
+        closed = max(self._kept, default=told_through) + SECOND
+        for record, subject, first, end in self._amended:
+            seconds = [each for each in sorted(self._kept) if first * SECOND <= each < end * SECOND]
+            self._dirty.update(seconds)
+            for second in seconds:
+                kept = self._kept[second]
+                self._kept[second] = kept.filter(pl.col("subject") != subject)
+            for empty in self._gone([Amended(record, subject, first, end)], seconds):
+                for second in seconds:
+                    self._kept[second] = _joined([self._kept[second], empty.filter(pl.col("second") == second)])
+                yield empty
+        # After a restart seconds that were told are closed again one after the other.
+        self._amended = [each for each in self._amended if closed < told_through]
+
+    def _gone(self, amended: Iterable[Amended], seconds: Iterable[int]) -> Iterator[pl.DataFrame]:
+        """Yield as withdrawn the seconds in which a job has nothing any more, of those that a record amends."""
+        for record, subject, first, end in amended:
+            tenure = self.book.newest(subject)
+            inside = [each for each in seconds if first * SECOND <= each < end * SECOND]
+            gone = [each for each in inside if tenure and not tenure.coverage(each // SECOND)]
+            if tenure and gone:
+                yield withdrawn(tenure.name[0], subject, max(record, tenure.record), gone)
+
+    def _renewed(self, second: int, registry: Registry) -> list[pl.DataFrame]:
+        """Make a second anew; return its rows that are others than they were."""
+        made, kept = self._made([second], registry), self._kept[second]
+        stale = kept.join(made.select("subject"), on="subject", how="anti", maintain_order="left")
+        self._kept[second] = _joined([made, stale])
+        if late := self._late.pop(second, None):
+            kept = kept.filter(~pl.col("subject").is_in(list(late)))
+        return [made.join(kept, on=_SAID, how="anti", nulls_equal=True, maintain_order="left")]
+
+    def _made(self, seconds: list[int], registry: Registry) -> pl.DataFrame:
+        """Return SECONDS of these seconds, as they are said now."""
+        slots, made = self._slots_of(registry), []
+        by_plan: dict[int, tuple[Plan, list[int]]] = {}
+        for second in seconds if self.book else ():
+            plan = self.book.plan(second // SECOND, slots)
+            by_plan.setdefault(id(plan), (plan, []))[1].append(second)
+        for plan, those in by_plan.values():
+            if plan.tenures:
+                said = [frame for second in those for frame in self._said.get(second, ())]
+                made.append(seconds_of(plan, those, pl.concat([JOB_PARTIAL.empty(), *said])))
+        return _joined(made)
+
+    def _minutes_of(self, changed: pl.DataFrame, told_through: int) -> pl.DataFrame:
+        """Return the minutes, of those that are over, of the jobs of which a second changed."""
+        key = ["minute", "site", "subject"]
+        minute = pl.col("second") // MINUTE * MINUTE
+        theirs = changed.select("site", "subject", minute=minute).filter(pl.col("minute") + MINUTE <= told_through)
+        minutes = set(theirs["minute"].to_list())
+        kept = _joined(rows for second, rows in sorted(self._kept.items()) if second // MINUTE * MINUTE in minutes)
+        chosen = kept.with_columns(minute=minute).join(theirs.unique(), on=key, how="semi", maintain_order="left")
+        return minutes_of(chosen.drop("minute"))
+
+    def _slots_of(self, registry: Registry) -> GpuSlots:
+        # By identity: the entry keeps the registry alive.
+        if id(registry) not in self._slots:
+            self._slots[id(registry)] = registry, GpuSlots.of(registry.slots)
+        return self._slots[id(registry)][1]
+
+
+def told(seconds: pl.DataFrame, kind: Kind, every_seconds: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
+    """Return rows of SECONDS, of seconds or of minutes, as windows by site."""
+    windows = []
+    for site in seconds["site"].unique().sort().to_list():
+        rows = windows_of(seconds.filter(pl.col("site") == site), every_seconds)
+        starts = rows["window_start"].to_physical()
+        first, end = int(starts[0]), int(starts[-1]) + every_seconds * SECOND
+        windows.append(SiteWindows(site, kind, every_seconds, first, end, missing, rows))
+    return windows
+
+
+def _joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=SECONDS), *parts])
+
+
+def _end_of_minute(second: int) -> int:
+    return second // MINUTE * MINUTE + MINUTE
