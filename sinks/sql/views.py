@@ -98,31 +98,47 @@ LEFT JOIN meters m ON m.id = p.meter
 LEFT JOIN raw.levels l ON l.level = p.level;
 """
 
-WINDOWS = """
-CREATE VIEW windows AS
-SELECT w.window_start, w.every_seconds,
-       k.name AS subject_kind,
-       s.path AS subject,
+_NEWEST_WINDOWS = """
+SELECT * FROM (SELECT * FROM raw.windows_1s UNION ALL BY NAME SELECT * FROM raw.windows_1m)
+QUALIFY row_number() OVER (
+    PARTITION BY subject_kind, subject, every_seconds, window_start
+    ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
+             version_readings DESC, version_digest DESC, _offset, _row
+) = 1
+"""
+_WINDOW = """
        w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
        b.name AS power_basis,
        w.current_square_seconds, w.energy_joules,
        e.name AS energy_method,
-       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds,
-       s.site,
+       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds
+"""
+_WINDOW_VERSION = """
        w.subject AS subject_id, w.version_admission, w.version_facility, w.version_generation,
        w.version_readings, w.version_digest
-FROM (
-    SELECT * FROM (SELECT * FROM raw.windows_1s UNION ALL BY NAME SELECT * FROM raw.windows_1m)
-    QUALIFY row_number() OVER (
-        PARTITION BY subject_kind, subject, every_seconds, window_start
-        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
-                 version_readings DESC, version_digest DESC, _offset, _row
-    ) = 1
-) w
+"""
+_WINDOW_NAMES = """
+LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
+LEFT JOIN raw.energy_methods e ON e.method = w.energy_method
+"""
+
+# A job (kind 11) is named by its record, which is its window's `version_facility`: its number may be another's, too.
+# Of a window that was withdrawn, `expected` 0, nothing is shown. Apart, so that a filter on subjects reaches both.
+WINDOWS = f"""
+CREATE VIEW windows AS
+SELECT w.window_start, w.every_seconds, k.name AS subject_kind, s.path AS subject, {_WINDOW}, s.site, {_WINDOW_VERSION}
+FROM ({_NEWEST_WINDOWS}) w
 LEFT JOIN raw.subject_kinds k ON k.kind = w.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = w.subject_kind AND s.id = w.subject
-LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
-LEFT JOIN raw.energy_methods e ON e.method = w.energy_method;
+{_WINDOW_NAMES}
+WHERE w.subject_kind <> 11
+UNION ALL BY NAME
+SELECT w.window_start, w.every_seconds, 'job' AS subject_kind, j.site || '/' || j.job AS subject, {_WINDOW}, j.site,
+       {_WINDOW_VERSION}
+FROM ({_NEWEST_WINDOWS}) w
+LEFT JOIN (SELECT DISTINCT _offset, site, job FROM raw.jobs) j ON j._offset + 1 = w.version_facility
+{_WINDOW_NAMES}
+WHERE w.subject_kind = 11 AND w.expected > 0;
 """
 
 # Of a window and metric the bins of its greatest version; one told twice counts once. Bins of parts, and of
