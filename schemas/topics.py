@@ -50,7 +50,8 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic("telemetry.gpu.v1", 16, "rack", "delete", "GPU readings; one rack a message", GPU, _DAY),
     Topic("telemetry.power.v1", 4, "meter group (row, collector)", "delete", "meter readings", METER, _DAY),
-    Topic("telemetry.jobs.v1", 1, "job", "compact", "job records"),
+    # A record that amends another is compared with it: what it changes is told again, no more.
+    Topic("telemetry.jobs.v1", 1, "job", "compact", "job records", compacted_after_secs=2 * _DAY),
     Topic("telemetry.progress.v1", 1, "job", "delete", "what jobs produced", None, 7 * _DAY),
     Topic(
         "telemetry.rejected.v1", 1, "source topic", "delete", "what admission refused", REJECTED, 7 * _DAY, 4_194_304

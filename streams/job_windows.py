@@ -153,7 +153,8 @@ def _bounded(rows: pl.DataFrame) -> pl.DataFrame:
     drawn = pl.col("power_milliwatts").fill_null(0)
     drawn_of = pl.when(pl.col("reporting") > 0).then("nameplate_drawn").otherwise(0)
     silent = pl.when(pl.col("reporting") >= pl.col("expected")).then(0).otherwise(pl.col("nameplate") - drawn_of)
-    rows = rows.with_columns(high=drawn + silent)
+    # A GPU that lies in two partitions counts twice until its rack's second is recomputed (decision 0037).
+    rows = rows.with_columns(high=drawn + silent, reporting=pl.min_horizontal("reporting", "expected"))
     known = pl.col("high").is_not_null() | pl.col("power_milliwatts").is_not_null()
     return rows.with_columns(
         low=pl.when(known).then(drawn),
