@@ -39,6 +39,7 @@ class Asked(msgspec.Struct, frozen=True, tag="asked"):
 class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """Say what came of the requests before `answers`, an offset of this topic, in `[first_second, end_second)`.
 
+    A long stretch is answered in slices: what a request asks for after `end_second` is still open.
     `generation` is that of the windows that were sent; None where the raw rows are incomplete: then the windows
     stay as they are for good, `final_because` says why and `message` says what is missing.
     """

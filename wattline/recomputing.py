@@ -24,7 +24,7 @@ from broker.producer import Producer
 from history.coverage import NEEDED, IncompleteError, newest_event, read_positions, require_complete
 from history.from_lake import recomputed
 from history.recompute import Span
-from history.requests import Requests, merged
+from history.requests import Requests, next_slice
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError
 from schemas.recomputation import HEADERS, TOPIC, Answered, Asked, encode
@@ -56,7 +56,8 @@ class Recomputing:
     requests: Requests = field(default_factory=Requests)
     _ends: dict[int, dict[Source, int]] = field(default_factory=dict)
     _seen: dict[int, float] = field(default_factory=dict)
-    _failing_since: float | None = None
+    _failing_since: dict[Span, float] = field(default_factory=dict)
+    _is_oldests_turn: bool = False
     _said_at: float = field(default_factory=time.monotonic)
 
     async def hear(self) -> None:
@@ -71,32 +72,47 @@ class Recomputing:
             await asyncio.sleep(LOOK_EVERY_SECS)
 
     async def answer(self) -> int:
-        """Answer the oldest requests that can be answered, in their order; return how many these were."""
-        due: dict[int, Asked] = {}
-        for offset, asked in sorted(self.requests.open.items()):
-            if not await self._is_due(offset, asked):
-                break
-            due[offset] = asked
+        """Answer what can be answered now, slice by slice, the short first; return how many requests that ended."""
+        before = set(self.requests.open)
+        while await self._answer_next():
+            pass
+        return len(before - set(self.requests.open))
+
+    async def _answer_next(self) -> bool:
+        """Answer the first slice of one stretch; False where there is none that can be answered."""
+        due = await self._due()
         if not due:
             self._say_that_the_lake_is_behind()
-            return 0
-        spans = merged(due.values())
-        if self._is_to_be_tried_again([span for _, span in spans]):
-            return 0
-        told = [await self._answer(site, span) for site, span in spans]
-        # Only the last one ends the requests: a process that dies before it does all of them again.
-        told[-1] = msgspec.structs.replace(told[-1], answers=max(due) + 1)
-        for each in told:
-            await self.producer.send(TOPIC, encode(each), (each.site or "").encode(), HEADERS)
+            return False
+        if (chosen := self._chosen(due)) is None:
+            return False
+        site, span = chosen
+        told = msgspec.structs.replace(await self._answer(site, span), answers=max(due) + 1)
+        await self.producer.send(TOPIC, encode(told), (site or "").encode(), HEADERS)
         await self.producer.flush()
-        self._failing_since = None
-        for offset in due:
-            self.requests.open.pop(offset, None)
+        self.requests.answered(told)
+        for offset in due.keys() - self.requests.open.keys():
             self._ends.pop(offset, None)
             self._seen.pop(offset, None)
-        return len(due)
+        return True
 
-    async def _is_due(self, offset: int, asked: Asked) -> bool:
+    def _chosen(self, due: Mapping[int, Asked]) -> tuple[str | None, Span] | None:
+        """Return what is recomputed next, None where all of it is to be tried again later."""
+        self._is_oldests_turn, left = not self._is_oldests_turn, list(due.values())
+        while left:
+            site, span = next_slice(left, oldest=not self._is_oldests_turn)
+            if not self._is_to_be_tried_again(span):
+                return site, span
+            left = [each for each in left if not span.first <= each.first_second < span.end]
+        return None
+
+    async def _due(self) -> dict[int, Asked]:
+        """Return the requests that can be answered now, the oldest first."""
+        requests = sorted(self.requests.open.items())
+        positions = read_positions(self.lake) if requests and self.lake.is_dir() else {}
+        return {offset: asked for offset, asked in requests if await self._is_due(offset, asked, positions)}
+
+    async def _is_due(self, offset: int, asked: Asked, positions: Mapping[Source, int]) -> bool:
         self._seen.setdefault(offset, time.monotonic())
         end = Span(asked.first_second, asked.end_second).minutes.end
         if offset not in self._ends:
@@ -104,7 +120,7 @@ class Recomputing:
                 return False
             self._ends[offset] = await read_ends(self.bootstrap, NEEDED_SOURCES)
         needed = self._ends[offset] | {Source(asked.topic, asked.partition): asked.offset}
-        if not self.lake.is_dir() or not holds(self.lake, needed):
+        if not _reach(positions, needed):
             return False
         return self.clock == "wall" or await self._has_gone_on(offset, end)
 
@@ -128,15 +144,15 @@ class Recomputing:
             "%s requests wait until %s has read what Kafka has: is its writer running?", len(waiting), self.lake
         )
 
-    def _is_to_be_tried_again(self, spans: list[Span]) -> bool:
+    def _is_to_be_tried_again(self, span: Span) -> bool:
         """Tell whether a gap may still be a refusal that the lake has not read; then nothing is sent yet."""
         try:
-            for span in spans:
-                require_complete(self.lake, span, self.clock)
+            require_complete(self.lake, span, self.clock)
         except IncompleteError:
-            self._failing_since = self._failing_since or time.monotonic()
-            return time.monotonic() - self._failing_since < TRY_AGAIN_SECS
-        self._failing_since = None
+            now = time.monotonic()
+            if now - self._failing_since.setdefault(span, now) < TRY_AGAIN_SECS:
+                return True
+        self._failing_since.pop(span, None)
         return False
 
     async def _answer(self, site: str | None, span: Span) -> Answered:
@@ -160,7 +176,10 @@ def is_settled(end: int) -> bool:
 
 def holds(lake: Path, ends: Mapping[Source, int]) -> bool:
     """Tell whether a lake has read partitions up to these offsets, not included."""
-    positions = read_positions(lake)
+    return _reach(read_positions(lake), ends)
+
+
+def _reach(positions: Mapping[Source, int], ends: Mapping[Source, int]) -> bool:
     return all(positions.get(source, 0) >= end for source, end in ends.items())
 
 
