@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -29,8 +29,13 @@ class JobLog:
         self.next_offset = 0
 
     async def hear(self) -> list[Message]:
-        """Return what has come meanwhile; asks nobody and waits for nothing, since fetches run beside."""
-        return await self._fetched(0)
+        """Return what has come meanwhile; asks nobody and waits for nothing, since fetches run beside.
+
+        Where Kafka is away nothing comes, and is asked for again the next time.
+        """
+        with suppress(KafkaError):
+            return await self._fetched(0)
+        return []
 
     async def hear_through(self, offset: int) -> list[Message]:
         """Return what comes until `offset` is the next one, or the log's end is reached where that lies before it.

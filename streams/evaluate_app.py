@@ -285,9 +285,10 @@ class EvaluateStage:
         return None
 
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
-        # One who stood by has not heard of versions for as long; the snapshot may be of one that knew them.
+        # One who stood by has not heard of versions and jobs for as long; the snapshot may be of one that knew them.
         await self._facility.catch_up()
         self._watches = self._watches.following(self._facility.timeline)
+        self._book.hear(self._placed(await self._job_log.catch_up()), self._job_log.next_offset)
         restored = snapshot.restore(found, self._watches, _streams(), self._book)
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)
