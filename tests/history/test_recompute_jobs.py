@@ -7,20 +7,30 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from history.from_lake import recomputed
 from history.recompute import Span
-from schemas.job import Allocation, Job, encode, job_subject
+from schemas.decode import decode
+from schemas.gpu import GPU
+from schemas.job import Allocation, Job, decode_jobs, encode, job_subject
 from schemas.message import Message
+from schemas.meter import METER
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
 from schemas.time import moment
+from schemas.timeline import Timeline, admit_in_force
 from sinks.lake.flush import Tables
 from sinks.lake.positions import Source
 from sinks.sql.connection import connect
+from streams.evaluate import Evaluator
+from streams.in_force import InForce
+from streams.job_book import JobBook
+from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.site_windows import SiteWindows
+from streams.watches import Watches
 from streams.windows_message import message_of
-from tests.history.small_lake import SECOND, START, Log, seconds_of_load, standing, two_racks, written
+from tests.history.small_lake import ALL, SECOND, START, Log, seconds_of_load, standing, two_racks, written
 
 JOBS = Source("telemetry.jobs.v1", 0)
 
@@ -95,3 +105,43 @@ def counted(lake: Path) -> list[tuple[str, str, int]]:
             "SELECT subject, site, count(*) FROM windows WHERE subject_kind = 'job' AND every_seconds = 1 GROUP BY ALL"
         )
         return connection.execute(asked).fetchall()
+
+
+def told_live(registry: Registry, log: Log, record_of_job: Message) -> list[SiteWindows]:
+    """Return what the live stages tell of a log, drained second by second, and of a job."""
+    timeline = Timeline.always(registry)
+    records = decode_jobs([record_of_job], registry).records
+    books = JobBook(), JobBook()
+    for book in books:
+        book.hear(records)
+    roll_up = RollUp(InForce.of(timeline), jobs=books[0])
+    evaluator = Evaluator(Watches((), timeline), ALL, book=books[1])
+    windows, offset = [], 0
+    for partition in ALL:
+        roll_up.assign(partition, "", 0)
+    for begin in [*range(0, len(log.messages), 40), None]:
+        partials = [] if begin is not None else roll_up.idle(ALL, START + 3_600 * SECOND)
+        for topic, kind in ((GPU_TOPIC, GPU), (METER_TOPIC, METER)) if begin is not None else ():
+            some = [each for each in log.messages[begin : begin + 40] if each.topic == topic]
+            rows = admit_in_force(kind, decode(topic, some, registry).frame, timeline, clock="wall").rows
+            partials += roll_up.feed(topic, rows, {each.partition: each.offset + 1 for each in some}, 0)
+        if (jobs := roll_up.job_rows()) is not None:
+            evaluator.take_jobs(offset, jobs)
+        for envelope, rows in partials:
+            evaluator.take(offset := offset + 1, envelope, rows)
+        windows += evaluator.close().windows
+    while evaluator.is_behind:
+        windows += evaluator.close().windows
+    return windows
+
+
+def test_where_nothing_was_late_live_and_lake_say_the_same_of_jobs(registry: Registry, tmp_path: Path) -> None:
+    log, said = Log(registry), record(0, 10.0, 55.0)
+    seconds_of_load(log, 0, 75)
+    lake = written(tmp_path, registry, [*log.messages, said])
+    both = [told_live(registry, log, said), again(lake)]
+    live, lake_says = (
+        standing(windows).filter(subject_kind=int(SubjectKind.JOB)).drop("version_generation") for windows in both
+    )
+    assert len(live) == 45 + 1
+    assert_frame_equal(live, lake_says)
