@@ -38,7 +38,7 @@ docs: ## Write docs/reference.md from the code
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m wattline.reference
 
-bench-codec bench-streams bench-stalls bench-lake bench-simulate bench-pipeline: bench-%: ## Measure one part; a JSON line a figure; bench-pipeline ARGS="--scale 150MW"
+bench-codec bench-streams bench-stalls bench-lake bench-simulate bench-pipeline: bench-%: ## Measure one part; a JSON line a figure; bench-pipeline ARGS="--scale 35MW"
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m benchmarks.$*.run $(ARGS)
 

@@ -142,7 +142,7 @@ def stage_of(registry: Registry) -> evaluate_app.EvaluateStage:
     with tempfile.TemporaryDirectory() as folder:
         stage._watches = Watches(load_rules(rules_file(Path(folder))), timeline)
     stage._facility = SimpleNamespace(timeline=timeline, hear=hear)
-    stage._engine = SimpleNamespace(counted=Counted(), topic_ids={}, came=lambda _: [])
+    stage._engine = SimpleNamespace(counted=Counted(), topic_ids={}, require_place=lambda: None, came=lambda _: [])
     stage._evaluator = Evaluator(stage._watches, STREAMS)
     stage._producer = _Sent()
     return stage

@@ -112,7 +112,8 @@ def measure_memory(_: int) -> None:
     minutes = np.array([age for age, _ in samples]) / 60
     for part in live.PARTS:
         series = np.array([held[part] for _, held in samples]) / 1e6
-        tell(f"memory: {part}", float(np.median(series)), "MB", least_and_most=[series.min(), series.max()])
+        by_minute = [round(float(np.median(series[minutes // 1 == minute])), 1) for minute in np.unique(minutes // 1)]
+        tell(f"memory: {part}", float(np.median(series)), "MB", by_minute=by_minute)
         tell(f"memory: {part}, growth", float(np.polyfit(minutes, series, 1)[0]), "MB/min", most=MEMORY_BAR)
 
 
