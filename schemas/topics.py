@@ -69,6 +69,8 @@ TOPICS: tuple[Topic, ...] = (
         67_108_864,
         compacted_after_secs=2 * _DAY,
     ),
+    # As long as the readings: an evaluator that was away begins where it was, and what its log has lost by then nobody
+    # tells or asks for. A restart alone needs three minutes. At campus size some 29 GB a day (docs/decisions/0022).
     Topic(
         "windows.rack.v1",
         1,

@@ -129,7 +129,7 @@ async def _send(producer: Producer, log: Iterable[Sent]) -> None:
     await producer.flush(within_secs=60)
 
 
-async def _until_told(bootstrap: str, end: int, within_secs: float = 90.0) -> None:
+async def _until_told(bootstrap: str, end: int, within_secs: float = 240.0) -> None:
     """Return once a closing through the second `end` is told, and the minutes before it to their last message."""
     deadline = time.monotonic() + within_secs
     while (told := min(await _told_seconds(bootstrap), await _told_minutes(bootstrap) + 60)) < end:
