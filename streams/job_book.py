@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from schemas.job import Job, Placed
 from schemas.place import Places
 from streams.gpu_slots import UNKNOWN, GpuSlots
-from streams.lists import begins
 from streams.tenure import Name, Tenure, differing
 
 Int64s = NDArray[np.int64]
@@ -62,6 +61,8 @@ class JobBook:
         self._tenures: dict[Name, Tenure] = {}
         self._bounds: list[int] = []
         self._plans: list[Plan] = []
+        self._gpus: dict[tuple[int, int, int], tuple[Tenure, GpuSlots, Int64s]] = {}
+        """Of the newest plan; by identity, and the entry keeps tenure and slots alive."""
 
     def __bool__(self) -> bool:
         return bool(self._bounds)
@@ -84,7 +85,8 @@ class JobBook:
         for plan in self._plans:
             if plan.slots is slots and plan.first <= second < plan.end:
                 return plan
-        plan = _plan(self._at_work(second), second, self._stretch(second), slots)
+        tenures = self._at_work(second)
+        plan = _plan(tenures, self._gpus_of(tenures, second, slots), second, self._stretch(second), slots)
         self._plans = [plan, *self._plans[: MOST_PLANS - 1]]
         return plan
 
@@ -102,6 +104,14 @@ class JobBook:
             insort(self._bounds, bound)
         self._plans.clear()
         return [Amended(tenure.record, tenure.subject, *stretch) for stretch in differing(before, tenure)]
+
+    def _gpus_of(self, tenures: Sequence[Tenure], second: int, slots: GpuSlots) -> list[Int64s]:
+        """Return the GPUs of each; of those of the plan before only what changed is looked up."""
+        known, self._gpus = self._gpus, {}
+        for each in tenures:
+            key = (id(each), each.part(second), id(slots))
+            self._gpus[key] = known[key] if key in known else (each, slots, each.gpus(second, slots))
+        return [gpus for _, _, gpus in self._gpus.values()]
 
     def _at_work(self, second: int) -> list[Tenure]:
         return [each for each in self._tenures.values() if each.bounds and each.bounds[0] <= second < each.bounds[-1]]
@@ -121,41 +131,28 @@ class JobBook:
         self._bounds = sorted({bound for tenure in self._tenures.values() for bound in tenure.bounds})
 
 
-def _plan(tenures: Sequence[Tenure], second: int, stretch: tuple[int, int], slots: GpuSlots) -> Plan:
-    job, slot = _pairs(tenures, second, slots)
-    some, number = np.unique(job, return_inverse=True)
-    mine = tuple(tenures[each] for each in some.tolist())
-    starts = np.flatnonzero(begins(number))
+def _plan(
+    tenures: Sequence[Tenure], gpus: Sequence[Int64s], second: int, stretch: tuple[int, int], slots: GpuSlots
+) -> Plan:
+    mine = [(tenure, its) for tenure, its in zip(tenures, gpus, strict=True) if len(its)]
+    counts = np.array([len(its) for _, its in mine], np.int64)
+    slot = np.concatenate([np.zeros(0, np.int64), *(its for _, its in mine)])
+    starts = np.cumsum(counts) - counts
     nameplate = slots.nameplate_milliwatts[slot]
     unknown = _sums(nameplate < 0, starts)
     return Plan(
         *stretch,
         slots,
-        mine,
-        subject=np.array([each.subject for each in mine], np.int64),
-        record=np.array([each.record for each in mine], np.int64),
-        coverage=np.array([each.coverage(second) for each in mine], np.int64),
-        expected=np.diff(np.append(starts, len(slot))),
+        tuple(tenure for tenure, _ in mine),
+        subject=np.array([tenure.subject for tenure, _ in mine], np.int64),
+        record=np.array([tenure.record for tenure, _ in mine], np.int64),
+        coverage=np.array([tenure.coverage(second) for tenure, _ in mine], np.int64),
+        expected=counts,
         nameplate_milliwatts=np.where(unknown > 0, UNKNOWN, _sums(nameplate, starts)),
-        job=number.astype(np.int64),
+        job=np.repeat(np.arange(len(mine)), counts),
         slot=slot,
     )
 
 
-def _sums(values: NDArray[np.generic], starts: NDArray[np.intp]) -> Int64s:
+def _sums(values: NDArray[np.generic], starts: Int64s) -> Int64s:
     return np.add.reduceat(values, starts, dtype=np.int64) if len(starts) else np.zeros(0, np.int64)
-
-
-def _pairs(tenures: Sequence[Tenure], second: int, slots: GpuSlots) -> tuple[Int64s, Int64s]:
-    """Return (number among the tenures, slot) of every GPU that one of them has, each pair once, ordered."""
-    job = np.repeat(np.arange(len(tenures)), [len(each.table) for each in tenures])
-    first, end, node, low, high = np.concatenate([np.zeros((0, 5), np.int64), *(each.table for each in tenures)]).T
-    high = np.minimum(high, slots.widest - 1)
-    here = (first <= second) & (second < end) & (node >= 0) & (low <= high)
-    here &= node < len(slots.slot_at) // slots.widest
-    job, node, low, counts = job[here], node[here], low[here], (high - low + 1)[here]
-    starts = np.cumsum(counts) - counts
-    at = np.repeat(node * slots.widest + low - starts, counts) + np.arange(int(counts.sum()))
-    slot = slots.slot_at[at]
-    pairs = np.unique((np.repeat(job, counts) * len(slots.rack) + slot)[slot >= 0])
-    return np.divmod(pairs, max(1, len(slots.rack)))

@@ -6,6 +6,7 @@ each other on a GPU each second belongs to one. Seconds here are whole ones.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from schemas.place import Places
 from schemas.subject import GPUS_A_NODE, SubjectKind
 from schemas.time import EPOCH
 from schemas.timeline import EVER, FOREVER, SECOND
+from streams.gpu_slots import GpuSlots
 
 Int64s = NDArray[np.int64]
 Name = tuple[str, str]
@@ -73,9 +75,32 @@ class Tenure:
         """Return the shares as rows (first, end, node, gpu_first, gpu_last)."""
         return np.array([share[:5] for share in self.shares], np.int64).reshape(-1, 5)
 
+    @cached_property
+    def _coverages(self) -> dict[int, int]:
+        return {}
+
+    def part(self, second: int) -> int:
+        """Return in which of the stretches between its bounds a second lies: in all of it the job has the same."""
+        return bisect_right(self.bounds, second)
+
     def coverage(self, second: int) -> int:
         """Return a hash of what the job has in a second, NOTHING where it has none."""
-        return coverage_of(share for share in self.shares if share.first <= second < share.end)
+        part = self.part(second)
+        if part not in self._coverages:
+            self._coverages[part] = coverage_of(share for share in self.shares if share.first <= second < share.end)
+        return self._coverages[part]
+
+    def gpus(self, second: int, slots: GpuSlots) -> Int64s:
+        """Return the slots of the GPUs that the job has in a second, ascending, each once."""
+        first, end, node, low, high = self.table.T
+        high = np.minimum(high, slots.widest - 1)
+        here = (first <= second) & (second < end) & (node >= 0) & (low <= high)
+        here &= node < len(slots.slot_at) // slots.widest
+        node, low, counts = node[here], low[here], (high - low + 1)[here]
+        starts = np.cumsum(counts) - counts
+        at = np.repeat(node * slots.widest + low - starts, counts) + np.arange(int(counts.sum()))
+        slot = slots.slot_at[at].astype(np.int64)
+        return np.unique(slot[slot >= 0])
 
     def known_in(self, places: Places) -> Tenure:
         """Return the tenure with the ids of nodes that were registered since the record was read."""
