@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +16,7 @@ from typing import NoReturn
 import msgspec
 import polars as pl
 
-from broker.consumer import read_to_end
+from broker.consumer import From, read_to_end
 from broker.facility_log import facility_log
 from broker.job_log import job_log
 from broker.producer import Producer
@@ -49,6 +49,7 @@ PROGRESS_TOPIC = "telemetry.progress.v1"
 ALERTS_TOPIC = "alerts.v1"
 WINDOWS_TOPIC = "windows.site.v1"
 SNAPSHOT_EVERY_SECS = 2.0
+RECENT_SECS = 60
 SAY_AGAIN_SECS = 60.0
 ASK_EVERY_SECS = 10.0
 BYTES_AT_ONCE = 600_000
@@ -268,8 +269,7 @@ class EvaluateStage:
 
     async def _restore(self) -> dict[Partition, int] | None:
         """Go back to the newest snapshot that can be read and return its positions, None where there is none."""
-        written = [each for each in await read_to_end(self._bootstrap, snapshot.TOPIC) if each.key == self._key]
-        for message in reversed(written):
+        async for message in self._written():
             if message.value is None:
                 return None
             try:
@@ -283,6 +283,19 @@ class EvaluateStage:
                 continue
             return await self._go_on(found)
         return None
+
+    async def _written(self) -> AsyncIterator[Message]:
+        """Yield what was written for this evaluator, the newest first: of the last minute, then all the rest.
+
+        What is not compacted yet is up to 64 MB, which would keep one that takes over from its work.
+        """
+        seen: set[int] = set()
+        froms: tuple[From, ...] = (time.time_ns() // 1000 - RECENT_SECS * 1_000_000, "earliest")
+        for from_ in froms:
+            for message in reversed(await read_to_end(self._bootstrap, snapshot.TOPIC, from_)):
+                if message.key == self._key and message.offset not in seen:
+                    seen.add(message.offset)
+                    yield message
 
     async def _go_on(self, found: Snapshot) -> dict[Partition, int]:
         # One who stood by has not heard of versions and jobs for as long; the snapshot may be of one that knew them.

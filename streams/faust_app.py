@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faust
+from faust.tables import TableManager
 from faust.types import TP, StreamT
 
 from broker import batches
@@ -48,6 +49,15 @@ class App(faust.App):
     async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
         """Return where to read each assigned partition."""
         return await self.engine.place(assigned)
+
+
+class NoTables(TableManager):
+    """Start at once: Faust waits a second for tables to be declared, at each start and take-over, and we have none."""
+
+    async def on_start(self) -> None:
+        """Start what follows rebalances."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class Worker(faust.Worker):
@@ -84,6 +94,7 @@ def make_app(engine: Engine) -> App:
         key_serializer="raw",
         value_serializer="raw",
         autodiscover=False,
+        TableManager=NoTables,
         web_enabled=False,
         datadir=datadir,
         topic_allow_declare=False,

@@ -57,7 +57,8 @@ def test_it_brings_every_message_raw_once_and_goes_on_where_it_stopped(run, send
     first.wait_for("got 0 2 b'{}'")
     assert "got 0 0 b'\\xff\\x00'\ngot 0 1 None" in first.output
     assert first.terminate() < 5
-    assert (first.end(), first.output.splitlines()[-1]) == (0, "closed")
+    ours = [line for line in first.output.splitlines() if "health.v1" not in line]  # which this Kafka has not
+    assert (first.end(), ours[-1]) == (0, "closed")
     send(topic, b"more")
     second = run(topic)
     second.wait_for("got 0 3 b'more'")
