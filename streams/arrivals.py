@@ -6,16 +6,15 @@ on and asks for no value. All this depends on the order within each partition on
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas import canary
 from streams.condition import Bools, Floats, Ints
-from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, running_max
+from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, Some, running_max
 from streams.meter_rows import MeterRows
-from streams.reading_state import LONG_AGO, PATIENCE_MICROSECONDS, ReadingState, Waiting, least_of, shares_partition
+from streams.reading_state import LONG_AGO, PATIENCE_MICROSECONDS, ReadingState, Waiting, shares_partition
 
 
 class Arrivals(NamedTuple):
@@ -94,8 +93,11 @@ def _when_it_counts(
     hold = state.hold[rows.input]
     again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
     hold[again] = rows.hold[again - 1]
-    shares = _shares_by_then(gauges, state, rows, is_first)
-    gone_on = rows.mark - _marks_before(gauges, state, rows, order) > hold + PATIENCE_MICROSECONDS
+    known, of_row = np.unique(gauge, return_inverse=True)
+    some = gauges.some(known)
+    shares = _shares_by_then(some, of_row, state, rows, is_first)
+    heard = -some.least(-state.mark)[of_row]
+    gone_on = rows.mark - _marks_before(gauge, heard, rows, order) > hold + PATIENCE_MICROSECONDS
     own = np.where(gone_on, newest, newest - hold)
     reached = np.where(is_first, mark - hold, np.where(shares, own, rows.mark - hold))
     passed = np.where(gauges.inputs[gauge] == 1, before, np.maximum(before, reached))
@@ -105,25 +107,26 @@ def _when_it_counts(
     return counts_from, is_worst | ~is_late
 
 
-def _marks_before(gauges: Gauges, state: ReadingState, rows: Arrivals, order: Ints) -> Ints:
-    """Return how far the log had gone when the gauge of each reading was heard before it; `order` is (gauge, nth)."""
-    gauge = gauges.gauge[rows.input][order]
+def _marks_before(gauge: Ints, heard: Ints, rows: Arrivals, order: Ints) -> Ints:
+    """Return how far the log had gone when the gauge of each reading was heard before it; `order` is (gauge, nth).
+
+    `heard`: how far it had gone when the gauge was heard before these readings.
+    """
+    gauge = gauge[order]
     begins = np.append(True, gauge[1:] != gauge[:-1])[: len(gauge)]
-    heard = -least_of(gauges, -state.mark)[gauge]
     before = np.append(LONG_AGO, np.maximum(rows.mark, rows.time)[order][:-1])[: len(gauge)]
     marks = np.empty_like(heard)
-    marks[order] = np.where(begins, heard, before)
+    marks[order] = np.where(begins, heard[order], before)
     return marks
 
 
-def _shares_by_then(gauges: Gauges, state: ReadingState, rows: Arrivals, is_first: Bools) -> Bools:
+def _shares_by_then(some: Some, of_row: Ints, state: ReadingState, rows: Arrivals, is_first: Bools) -> Bools:
     """Tell of each reading whether, at its place in the log, all inputs of its gauge were heard in one partition."""
-    gauge = gauges.gauge[rows.input]
     if not is_first.any():
-        return shares_partition(gauges, state)[gauge]
+        return shares_partition(state.partition, some)[of_row]
     heard_since = np.where(state.partition >= 0, -1, np.iinfo(np.int64).max)
     heard_since[rows.input[is_first]] = rows.nth[is_first]
-    later = replace(state, partition=state.partition.copy())
-    later.partition[rows.input] = rows.partition
-    shares: Bools = shares_partition(gauges, later)[gauge] & (rows.nth > -least_of(gauges, -heard_since)[gauge])
+    later = state.partition.copy()
+    later[rows.input] = rows.partition
+    shares: Bools = shares_partition(later, some)[of_row] & (rows.nth > -some.least(-heard_since)[of_row])
     return shares

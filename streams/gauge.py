@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,24 @@ METRICS = {"power_watts": POWER, "current_amps": AMPS}
 HELD_INTERVALS = 3
 SECOND = 1_000_000
 KEYS = ["subject_kind", "subject", "metric", "meter", "phase"]
+
+
+class Some(NamedTuple):
+    """Hold some gauges, ascending, and their inputs, side by side: what is reckoned of them costs no look at the rest.
+
+    `first`: where the inputs of each begin in `inputs` · `nth`: by input, the place of its gauge in `gauge`.
+    """
+
+    gauge: Ints
+    inputs: Ints
+    first: Ints
+    nth: Ints
+
+    def least(self, column: Ints) -> Ints:
+        """Return, per gauge, the least of a column of all inputs."""
+        of_some = column[self.inputs]
+        least: Ints = np.minimum.reduceat(of_some, self.first) if len(of_some) else of_some
+        return least
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,12 @@ class Gauges:
         """Return the number of inputs of each gauge."""
         inputs: Ints = np.diff(np.r_[self.first_input, len(self.gauge)])
         return inputs
+
+    def some(self, gauge: Ints) -> Some:
+        """Return the gauges of an ascending list."""
+        counts = self.inputs[gauge]
+        first = np.cumsum(counts) - counts
+        return Some(gauge, spread(self.first_input[gauge], counts), first, np.repeat(np.arange(len(gauge)), counts))
 
     @cached_property
     def metric(self) -> Ints:

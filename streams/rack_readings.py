@@ -74,7 +74,9 @@ def _evaluate(
     if not len(rows.input):
         return replace(state, waiting=rows), _no_evaluations()
     gauge = gauges.gauge[rows.input]
-    is_due = rows.counts_from <= np.maximum(passed_through(gauges, state)[gauge], settled)
+    some, of_row = np.unique(gauge, return_inverse=True)
+    passed = passed_through(gauges, state, gauges.some(some))
+    is_due = rows.counts_from <= np.maximum(passed[of_row], settled)
     state = replace(state, waiting=rows.pick(~is_due))
     rows, gauge = rows.pick(is_due), gauge[is_due]
     order = np.lexsort((rows.message, rows.counts_from, gauge))

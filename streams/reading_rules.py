@@ -166,7 +166,9 @@ class ReadingRules:
         rows = self.machines.active
         if not len(rows):
             return []
-        gone = silent_for(self.watch.gauges, self.readings)[self.watch.gauge[rows]]
+        gauges = self.watch.gauges
+        some, of_row = np.unique(self.watch.gauge[rows], return_inverse=True)
+        gone = silent_for(gauges, self.readings, gauges.some(some))[of_row]
         self.machines, happened = hush(self.watch.timing, self.machines, rows, self.machines.seen[rows] + gone)
         return self._told(happened, no_facts())
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.condition import Bools, Floats, Ints
-from streams.gauge import AMPS, SECOND, Gauges
+from streams.gauge import AMPS, SECOND, Gauges, Some
 
 LONG_AGO = -(1 << 60)
 FAR_AHEAD = 1 << 60
@@ -113,16 +113,17 @@ def nothing_read(gauges: Gauges, partitions: int) -> ReadingState:
     )
 
 
-def silent_for(gauges: Gauges, state: ReadingState) -> Ints:
-    """Return, per gauge, for how many µs its logs have gone on since it was last heard.
+def silent_for(gauges: Gauges, state: ReadingState, some: Some) -> Ints:
+    """Return, for each of some gauges, for how many µs its logs have gone on since it was last heard.
 
     0 where it was never heard, or where readings of it wait to be evaluated.
     """
-    reached = np.append(state.watermark, LONG_AGO)[state.partition]
-    gone = np.maximum(reached - np.maximum(state.mark, state.heard), 0)
-    least = least_of(gauges, np.where(state.heard == LONG_AGO, FAR_AHEAD, gone))
-    silent: Ints = np.where(least == FAR_AHEAD, 0, least)
-    silent[gauges.gauge[state.waiting.input]] = 0
+    heard, mark = state.heard[some.inputs], state.mark[some.inputs]
+    reached = np.append(state.watermark, LONG_AGO)[state.partition[some.inputs]]
+    gone = np.where(heard == LONG_AGO, FAR_AHEAD, np.maximum(reached - np.maximum(mark, heard), 0))
+    least = np.minimum.reduceat(gone, some.first) if len(gone) else gone
+    waits = np.isin(some.gauge, gauges.gauge[state.waiting.input])
+    silent: Ints = np.where((least == FAR_AHEAD) | waits, 0, least)
     return silent
 
 
@@ -132,25 +133,22 @@ def reached_by(state: ReadingState) -> Ints:
     return np.append(reached, reached.min(initial=FAR_AHEAD))
 
 
-def shares_partition(gauges: Gauges, state: ReadingState) -> Bools:
-    """Tell of each gauge whether all its inputs were heard, in one partition."""
-    low = least_of(gauges, state.partition)
-    shares: Bools = (low >= 0) & (low == -least_of(gauges, -state.partition))
+def shares_partition(partition: Ints, some: Some) -> Bools:
+    """Tell of each of some gauges whether all its inputs were heard, in one partition; `partition` is by input."""
+    low = some.least(partition)
+    shares: Bools = (low >= 0) & (low == -some.least(-partition))
     return shares
 
 
-def passed_through(gauges: Gauges, state: ReadingState) -> Ints:
-    """Return, per gauge, the time up to which no reading that is not late can come any more."""
-    gauge, newest = gauges.gauge, state.newest[gauges.gauge]
-    reached = reached_by(state)[state.partition]
-    gone_on = reached + least_of(gauges, -state.mark)[gauge] > state.hold + PATIENCE_MICROSECONDS
-    own = np.where(gone_on, newest, newest - state.hold)
-    passed = np.maximum(state.heard, np.where(shares_partition(gauges, state)[gauge], own, reached - state.hold))
-    passed[gauges.metric[gauges.gauge] == AMPS] = FAR_AHEAD
-    return least_of(gauges, passed)
-
-
-def least_of(gauges: Gauges, column: Ints) -> Ints:
-    """Return, per gauge, the least of its inputs."""
-    least: Ints = np.minimum.reduceat(column, gauges.first_input) if len(column) else column
+def passed_through(gauges: Gauges, state: ReadingState, some: Some) -> Ints:
+    """Return, for each of some gauges, the time up to which no reading that is not late can come any more."""
+    inputs = some.inputs
+    newest, hold, mark = state.newest[some.gauge][some.nth], state.hold[inputs], state.mark[inputs]
+    reached = reached_by(state)[state.partition[inputs]]
+    gone_on = reached - np.maximum.reduceat(mark, some.first)[some.nth] > hold + PATIENCE_MICROSECONDS
+    own = np.where(gone_on, newest, newest - hold)
+    shares = shares_partition(state.partition, some)[some.nth]
+    passed = np.maximum(state.heard[inputs], np.where(shares, own, reached - hold))
+    passed[gauges.metric[some.gauge][some.nth] == AMPS] = FAR_AHEAD
+    least: Ints = np.minimum.reduceat(passed, some.first)
     return least

@@ -211,6 +211,13 @@ def holds(work: Coroutine[Any, Any, Any]) -> Iterator[float]:
         yield time.process_time() - began
 
 
+def _reference() -> None:
+    """Do what never changes: small numpy calls and some Python, so that runs on a busy machine can be compared."""
+    numbers = np.arange(400)[::-1]
+    for nth in range(1_000):
+        np.where(np.sort(numbers) > nth, numbers, 0).tolist()
+
+
 def recorded(registry: Registry, seconds: int) -> list[tuple[int, list[Drain]]]:
     """Return the seconds before a minute's edge and after it, by half."""
     edge = START + 60
@@ -230,10 +237,12 @@ def measure(found: list[tuple[int, list[Drain]]], registry: Registry, watch: Sto
             held.clear()
         if nth % 2 == 0:
             stage._written_at = 0.0
+        watch.time("(reference)", _reference)
         for drain in drains:
             held += [Held(secs, second % 60) for secs in holds(stage.drain([*drain.readings, *drain.partials]))]
             stage._written_at = time.monotonic()
     figures = {"evaluate: all": sum(each.secs for each in held) / seconds}
+    figures["evaluate: reference work"] = watch.spent.pop("(reference)") / seconds
     for part, spent in watch.spent.items():
         group = f"evaluate: {part.split(':')[0]}"
         figures[group] = figures.get(group, 0.0) + spent / seconds
