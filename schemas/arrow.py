@@ -118,6 +118,21 @@ def _without_rows(message: Message) -> Refusal:
     return Refusal(message, WHOLE, "empty", "the message has no row; send none where nothing was measured")
 
 
+def decode_plain(
+    record: Record, messages: Sequence[Message], max_decoded_bytes: int = MAX_DECODED_BYTES
+) -> tuple[pl.DataFrame, list[int]] | None:
+    """Return the rows of native messages and how many each has, without their places; None where any is not plain.
+
+    Plain are those that one writer makes, one of our own or pyarrow: what `decode` decodes at once. Pure.
+    """
+    bodies, others = _sort_out(record, messages, max_decoded_bytes)
+    groups = [(header, group) for header, group in bodies.items() if group]
+    if others or len(groups) != 1:
+        return None
+    frame, read, doubtful = _read_joined(*groups[0])
+    return None if doubtful else (frame, [body.rows for body in read])
+
+
 def empty(record: Record) -> pl.DataFrame:
     """Return a decoded frame without rows: the record's columns and PLACE_COLUMNS."""
     return pl.DataFrame(schema={**record.polars, **PLACE_COLUMNS})

@@ -10,10 +10,10 @@ histogram (schemas/piece.py). A closing may have no rows, and may span several s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 import msgspec
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -154,17 +154,13 @@ def _joined(
 ) -> dict[int, Partial | RejectedRecordError]:
     """Decode messages of one record as one, and one by one where any of them is not as it should be."""
     record = group[0][1].record
-    theirs = [messages[index] for index, _ in group]
-    decoded = arrow.decode(record, theirs, max_decoded_bytes)
-    rows = decoded.frame.select(record.polars.keys())
+    plain = arrow.decode_plain(record, [messages[index] for index, _ in group], max_decoded_bytes)
     required = [column.name for column in record.columns if column.is_required]
-    if len(decoded.refused) or len({message.partition for message in theirs}) > 1 or _has_null(rows, required):
+    if plain is None or _has_null(plain[0], required):
         return {index: _one(messages[index], max_decoded_bytes) for index, _ in group}
-    offset = decoded.frame["_offset"].to_numpy()
-    bounds = np.searchsorted(offset, [message.offset for message in theirs])
-    ends = np.append(bounds[1:], len(offset))
-    parts = zip(group, bounds.tolist(), ends.tolist(), strict=True)
-    return {index: Partial(envelope, rows[start:end]) for (index, envelope), start, end in parts}
+    rows, counts = plain
+    parts = zip(group, pairwise(accumulate(counts, initial=0)), strict=True)
+    return {index: Partial(envelope, rows[start:end]) for (index, envelope), (start, end) in parts}
 
 
 def _has_null(rows: pl.DataFrame, required: list[str]) -> bool:

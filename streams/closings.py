@@ -144,9 +144,8 @@ class Closings:
             self._entries.append(_Entry(offset, stream, bound, envelope.first_second // MINUTE * MINUTE + MINUTE))
             self._next_offset = offset + 1
             return
-        numbered = rows.with_columns(
-            stream=pl.lit(self._number[stream], pl.Int64), admission=pl.lit(envelope.admission, pl.Int64)
-        )
+        number, admission = np.full((2, len(rows)), [[self._number[stream]], [envelope.admission]])
+        numbered = rows.hstack([pl.Series("stream", number), pl.Series("admission", admission)])
         self._note_hole(envelope, bound)
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
@@ -213,6 +212,9 @@ class Closings:
         """
         seconds = sorted(second for second in self._revised if second < self.evaluated)
         self._revised.clear()
+        if not seconds:
+            self._forget()
+            return pl.DataFrame(schema=ROWS)
         rows = _joined(
             frame for second in seconds for frame in [*self._first.get(second, ()), *self._later.get(second, ())]
         )

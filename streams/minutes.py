@@ -7,8 +7,10 @@ import polars as pl
 
 from schemas.admission import ADMISSION_VERSION
 from schemas.window import WINDOW
+from streams import partial_rows
 from streams.condition import Ints
 from streams.members import Members
+from streams.partial_rows import Column, Nullable
 from streams.sums import MISSING, SECOND, Block
 
 MINUTE = 60 * SECOND
@@ -54,47 +56,53 @@ def windows_of(members: Members, block: Block, *, every_seconds: int) -> pl.Data
 def rows_of(whose: pl.DataFrame, block: Block, *, every_seconds: int) -> pl.DataFrame:
     """Return WINDOW rows of a block whose subjects are the rows of a frame (subject_kind, subject, basis, facility)."""
     windows, subjects = block.power.shape
-    of_subject = {name: np.tile(whose[name].to_numpy(), windows) for name in ("subject_kind", "subject")}
-    power = _column(block.power, 1e-3)
-    basis = np.tile(whose["basis"].to_numpy(), windows)
     count = block.utilization_count.ravel()
-    utilization = np.where(count > 0, block.utilization_sum.ravel() / np.maximum(count, 1) / 1e4, np.nan)
-    columns = {
-        "window_start": pl.Series(np.repeat(block.seconds, subjects)).cast(pl.Datetime("us")),
-        "every_seconds": pl.repeat(every_seconds, windows * subjects, dtype=pl.Int16, eager=True),
-        **of_subject,
+    power = _column(block.power, 1e-3)
+
+    def of_subject(name: str) -> Ints:
+        return np.tile(whose[name].to_numpy(), windows)
+
+    def all_of(value: int) -> Ints:
+        return np.full(windows * subjects, value)
+
+    columns: dict[str, Column] = {
+        "window_start": np.repeat(block.seconds, subjects),
+        "every_seconds": all_of(every_seconds),
+        "subject_kind": of_subject("subject_kind"),
+        "subject": of_subject("subject"),
         "power_watts": power,
         "power_low_watts": _column(block.low, 1e-3),
         "power_high_watts": _column(block.high, 1e-3),
         "power_max_watts": _column(block.peak, 1e-3),
-        "power_basis": pl.Series(basis).set(power.is_null(), None),
+        "power_basis": Nullable(of_subject("basis"), power.is_null),
         "current_square_seconds": _column(block.current_square, 1e-6),
         "energy_joules": _column(block.energy, 1e-3),
         "energy_method": _whole(block.energy_method),
-        "utilization_fraction": pl.Series(utilization, nan_to_null=True),
+        "utilization_fraction": Nullable(block.utilization_sum.ravel() / np.maximum(count, 1) / 1e4, count <= 0),
         "temperature_max_celsius": _column(block.temperature, 1e-1),
         "expected": block.expected.ravel(),
         "reporting": block.reporting.ravel(),
         "oldest_age_seconds": _column(block.oldest_age, 1e-6),
         "version_admission": np.where(block.admission == MISSING, ADMISSION_VERSION, block.admission).ravel(),
-        "version_facility": np.tile(whose["facility"].to_numpy(), windows),
-        "version_generation": pl.repeat(0, windows * subjects, dtype=pl.Int32, eager=True),
+        "version_facility": of_subject("facility"),
+        "version_generation": all_of(0),
         "version_readings": block.readings.ravel(),
         "version_digest": block.digest.ravel(),
     }
-    return pl.DataFrame(columns).cast(WINDOW.polars).select(*WINDOW.polars)  # type: ignore[arg-type]
+    return partial_rows.rows_of(WINDOW, columns, windows * subjects)
 
 
-def _column(values: Ints, unit: float) -> pl.Series:
+def _column(values: Ints, unit: float) -> Nullable:
     """Return integers of `unit` (a power of ten) as f64, null where missing."""
-    flat = values.ravel()
+    whole = _whole(values)
     # Division by a whole power of ten is correctly rounded; a product with its inverse is not.
-    return pl.Series(np.where(flat == MISSING, np.nan, flat / round(1 / unit)), nan_to_null=True)
+    return whole._replace(values=whole.values / round(1 / unit))
 
 
-def _whole(values: Ints) -> pl.Series:
-    flat = pl.Series(values.ravel())
-    return flat.set(flat == MISSING, None)
+def _whole(values: Ints) -> Nullable:
+    flat = values.ravel()
+    is_null = flat == MISSING
+    return Nullable(np.where(is_null, 0, flat), is_null)
 
 
 def _total(column: Ints, first: Ints) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,16 +19,19 @@ Int64s = NDArray[np.int64]
 class Nullable(NamedTuple):
     """Hold a column and where it is null."""
 
-    values: Int64s
+    values: NDArray[Any]
     is_null: NDArray[np.bool_]
 
 
-def partial_rows(columns: Mapping[str, Int64s | Nullable]) -> pl.DataFrame:
+Column = NDArray[Any] | Nullable
+
+
+def partial_rows(columns: Mapping[str, Column]) -> pl.DataFrame:
     """Return PARTIAL rows; a column that is not given is null in all of them."""
     return rows_of(PARTIAL, columns, len(columns["second"]))
 
 
-def rows_of(record: Record, columns: Mapping[str, Int64s | Nullable], count: int) -> pl.DataFrame:
+def rows_of(record: Record, columns: Mapping[str, Column], count: int) -> pl.DataFrame:
     """Return `count` rows of a record; a column that is not given is null in all of them.
 
     Through Arrow, and its types through numpy: polars' own constructor costs five times as much for few rows.
@@ -40,7 +43,7 @@ def rows_of(record: Record, columns: Mapping[str, Int64s | Nullable], count: int
     return pl.DataFrame(pa.RecordBatch.from_arrays(arrays, schema=record.arrow))
 
 
-def _array(column: Int64s | Nullable, dtype: pa.DataType) -> pa.Array:
+def _array(column: Column, dtype: pa.DataType) -> pa.Array:
     values, is_null = column if isinstance(column, Nullable) else (column, None)
     numbers = values.astype(np.int64 if pa.types.is_timestamp(dtype) else dtype.to_pandas_dtype(), copy=False)
     array = pa.array(numbers, mask=is_null if is_null is not None and is_null.any() else None)

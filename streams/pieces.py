@@ -15,6 +15,7 @@ import polars as pl
 
 from schemas.piece import PIECE_SECONDS
 from streams.condition import Bools, Ints
+from streams.filled import filled
 from streams.late_spans import LateSpans
 from streams.lists import begins
 from streams.pieces_beside import Beside, Rows, apart, is_fuller
@@ -170,10 +171,7 @@ def _rows(frame: pl.DataFrame, partition: int) -> Rows:
     rows = np.zeros(len(frame), ROW)
     rows["partition"] = partition
     for name in _COLUMNS:
-        column = frame[name]
-        if column.dtype == pl.Boolean:
-            column = column.cast(pl.Int8)
-        rows[name] = column.fill_null(_NULLS.get(name, 0)).to_numpy()
+        rows[name] = filled(frame[name], _NULLS.get(name, 0))
     return rows
 
 

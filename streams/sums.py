@@ -15,6 +15,7 @@ from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind
 from streams.bounds import BOUNDLESS, FRESH_MICROSECONDS, Known, extra, left_of_nameplates
 from streams.condition import Ints
+from streams.filled import filled
 from streams.lists import MISSING, zeroed
 from streams.members import UNKNOWN_POWER, Members
 
@@ -140,7 +141,7 @@ class Sources:
         """Return a column as int64 [second, source], MISSING where null or without a row; not to be written to."""
         if name not in self._columns:
             dense = np.full(self._shape, MISSING)
-            dense[self._where] = self.rows[name].cast(pl.Int64).fill_null(MISSING).to_numpy()
+            dense[self._where] = filled(self.rows[name].cast(pl.Int64), MISSING)
             self._columns[name] = dense
         return self._columns[name]
 

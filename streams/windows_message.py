@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from schemas import arrow
 from schemas.column import Record
@@ -37,7 +38,7 @@ def closing_header(windows: SiteWindows) -> bytes:
     By `subject_kinds` a reader may pass a message by without decoding it.
     """
     said = windows._asdict() | {"missing": [f"{topic}/{number}" for topic, number in windows.missing]}
-    said["subject_kinds"] = sorted(said.pop("rows")["subject_kind"].unique())
+    said["subject_kinds"] = np.unique(said.pop("rows")["subject_kind"].to_numpy()).tolist()
     return msgspec.json.encode(said)
 
 
