@@ -130,7 +130,7 @@ def _worth_a_step(timing: Timing, state: State, runs: Runs) -> Runs:
     begins = np.flatnonzero(runs.rank == 0)
     wakes = np.logical_or.reduceat(runs.verdict == BREACH, begins) | (state.phase[runs.row[begins]] != INACTIVE)
     wakes |= timing.no_data[runs.row[begins]] == A_BREACH
-    keep = np.repeat(wakes, np.diff(np.r_[begins, len(runs.row)]))
+    keep = np.repeat(wakes, np.diff(np.append(begins, len(runs.row))))
     return runs.pick(keep)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from schemas import canary
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, HELD_INTERVALS, POWER, SECOND, Gauges, Some, running_max
+from streams.lists import begins
 from streams.meter_rows import MeterRows
 from streams.reading_state import LONG_AGO, PATIENCE_MICROSECONDS, ReadingState, Waiting, shares_partition
 
@@ -54,11 +55,13 @@ def arrivals(gauges: Gauges, state: ReadingState, readings: MeterRows) -> Arriva
 
 def _marks(state: ReadingState, time: Ints, partition: Ints) -> Ints:
     mark = np.empty_like(time)
-    for each in np.unique(partition):
-        rows = np.flatnonzero(partition == each)
-        reached = np.maximum.accumulate(np.r_[state.watermark[each], time[rows]])
-        mark[rows], state.watermark[each] = reached[:-1], reached[-1]
-        state.is_open[each] = False
+    first = np.flatnonzero(begins(partition))
+    ends = np.append(first[1:], len(time))
+    for each, start, end in zip(partition[first].tolist(), first.tolist(), ends.tolist(), strict=True):
+        reached = np.maximum.accumulate(time[start:end])
+        np.maximum(reached, state.watermark[each], out=reached)
+        mark[start], mark[start + 1 : end] = state.watermark[each], reached[:-1]
+        state.watermark[each], state.is_open[each] = reached[-1], False
     return mark
 
 
@@ -93,8 +96,7 @@ def _when_it_counts(
     hold = state.hold[rows.input]
     again = np.flatnonzero(rows.input[1:] == rows.input[:-1]) + 1
     hold[again] = rows.hold[again - 1]
-    known, of_row = np.unique(gauge, return_inverse=True)
-    some = gauges.some(known)
+    some, of_row = gauges.among(gauge)
     shares = _shares_by_then(some, of_row, state, rows, is_first)
     heard = -some.least(-state.mark)[of_row]
     gone_on = rows.mark - _marks_before(gauge, heard, rows, order) > hold + PATIENCE_MICROSECONDS
@@ -113,10 +115,9 @@ def _marks_before(gauge: Ints, heard: Ints, rows: Arrivals, order: Ints) -> Ints
     `heard`: how far it had gone when the gauge was heard before these readings.
     """
     gauge = gauge[order]
-    begins = np.append(True, gauge[1:] != gauge[:-1])[: len(gauge)]
     before = np.append(LONG_AGO, np.maximum(rows.mark, rows.time)[order][:-1])[: len(gauge)]
     marks = np.empty_like(heard)
-    marks[order] = np.where(begins, heard[order], before)
+    marks[order] = np.where(begins(gauge), heard[order], before)
     return marks
 
 

@@ -73,12 +73,13 @@ def cut(series: Series, silence: Ints) -> Runs:
     if len(series.row) == 0:
         nothing = np.zeros(0, dtype=np.int64)
         return Runs(nothing, nothing.astype(np.int8), nothing, nothing, nothing)
-    is_new_row = np.r_[True, series.row[1:] != series.row[:-1]]
+    is_new_row = np.ones(len(series.row), dtype=bool)
+    is_new_row[1:] = series.row[1:] != series.row[:-1]
     is_new = is_new_row.copy()
     is_new[1:] |= series.verdict[1:] != series.verdict[:-1]
     is_new[1:] |= np.diff(series.at) > silence[series.row[1:]]
     first = np.flatnonzero(is_new)
-    last = np.r_[first[1:], len(series.row)] - 1
+    last = np.append(first[1:], len(series.row)) - 1
     nth = np.arange(len(first))
     rank = nth - np.maximum.accumulate(np.where(is_new_row[first], nth, 0))
     return Runs(series.row[first], series.verdict[first], first, last, rank)

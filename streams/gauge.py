@@ -14,6 +14,7 @@ import polars as pl
 
 from schemas import canary
 from streams.condition import Ints
+from streams.lists import begins
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
@@ -62,14 +63,20 @@ class Gauges:
     @cached_property
     def first_input(self) -> Ints:
         """Return the first input of each gauge."""
-        begins: Ints = np.flatnonzero(np.r_[True, self.gauge[1:] != self.gauge[:-1]][: len(self.gauge)])
-        return begins
+        first: Ints = np.flatnonzero(begins(self.gauge))
+        return first
 
     @cached_property
     def inputs(self) -> Ints:
         """Return the number of inputs of each gauge."""
-        inputs: Ints = np.diff(np.r_[self.first_input, len(self.gauge)])
+        inputs: Ints = np.diff(np.append(self.first_input, len(self.gauge)))
         return inputs
+
+    def among(self, gauge: Ints) -> tuple[Some, Ints]:
+        """Return the gauges that there are in a list, in any order, and the place of each of the list among them."""
+        is_there = np.zeros(len(self.first_input), dtype=bool)
+        is_there[gauge] = True
+        return self.some(np.flatnonzero(is_there)), (np.cumsum(is_there) - 1)[gauge]
 
     def some(self, gauge: Ints) -> Some:
         """Return the gauges of an ascending list."""
@@ -142,16 +149,16 @@ def running_max(group: Ints, values: Ints, start: Ints) -> Ints:
 
     `group` is ascending; `start` is given a row, the same for all rows of a group.
     """
-    begins = np.r_[True, group[1:] != group[:-1]] if len(group) else np.zeros(0, dtype=bool)
-    if begins.all():
+    is_first = begins(group)
+    if is_first.all():
         return start
     # Ranks instead of times: group and rank fit into one integer, whatever the times are.
-    ranks = np.unique(values, return_inverse=True)[1].astype(np.int64)
-    nth = np.cumsum(begins) - 1
-    highest = np.maximum.accumulate(nth * len(values) + ranks) - nth * len(values)
-    by_rank = np.unique(values)
-    before = np.r_[0, by_rank[highest[:-1]]]
-    return np.where(begins, start, np.maximum(before, start))
+    by_rank, ranks = np.unique(values, return_inverse=True)
+    base = (np.cumsum(is_first) - 1) * len(values)
+    highest = np.maximum.accumulate(base + ranks) - base
+    before = start.copy()
+    before[1:] = by_rank[highest[:-1]]
+    return np.where(is_first, start, np.maximum(before, start))
 
 
 def _key(meter: Ints, phase: Ints, metric: Ints) -> Ints:

@@ -16,6 +16,7 @@ import numpy as np
 from streams.arrivals import accept, arrivals
 from streams.condition import Bools, Floats, Ints
 from streams.gauge import AMPS, Gauges
+from streams.lists import begins
 from streams.meter_rows import MeterRows
 from streams.reading_state import LONG_AGO, ReadingState, Waiting, passed_through, reached_by
 
@@ -74,8 +75,8 @@ def _evaluate(
     if not len(rows.input):
         return replace(state, waiting=rows), _no_evaluations()
     gauge = gauges.gauge[rows.input]
-    some, of_row = np.unique(gauge, return_inverse=True)
-    passed = passed_through(gauges, state, gauges.some(some))
+    some, of_row = gauges.among(gauge)
+    passed = passed_through(gauges, state, some)
     is_due = rows.counts_from <= np.maximum(passed[of_row], settled)
     state = replace(state, waiting=rows.pick(~is_due))
     rows, gauge = rows.pick(is_due), gauge[is_due]
@@ -94,8 +95,9 @@ def _moments(gauges: Gauges, state: ReadingState, rows: Waiting, gauge: Ints) ->
     """Return the last row of each moment at which a gauge is evaluated."""
     at, message = rows.counts_from, rows.message
     is_worst = gauges.metric[gauge] == AMPS
-    changes = (gauge[1:] != gauge[:-1]) | (at[1:] != at[:-1]) | (is_worst[1:] & (message[1:] != message[:-1]))
-    first = np.flatnonzero(np.r_[True, changes][: len(gauge)])
+    is_first = begins(gauge, at)
+    is_first[1:] |= is_worst[1:] & (message[1:] != message[:-1])
+    first = np.flatnonzero(is_first)
     if not len(first):
         return first
     is_asked = np.logical_or.reduceat(rows.is_trigger, first)
@@ -107,14 +109,14 @@ def _moments(gauges: Gauges, state: ReadingState, rows: Waiting, gauge: Ints) ->
 def _values(gauges: Gauges, state: ReadingState, rows: Waiting, gauge: Ints, ends: Ints) -> Evaluations:
     """Return the value of each moment: the sum, or the worst, of what its inputs show then."""
     fed, nth = rows.input, np.arange(len(gauge))
-    begins = np.searchsorted(gauge, gauge[ends])
+    starts = np.searchsorted(gauge, gauge[ends])
     which, at = gauge[ends], rows.counts_from[ends]
     is_worst = gauges.metric[which] == AMPS
     value, reporting, silent = np.zeros(len(ends)), np.zeros(len(ends), dtype=np.int64), np.zeros(len(ends), dtype=bool)
     for place in range(int(gauges.inputs[which].max(initial=0))):
         latest = np.maximum.accumulate(np.where(fed - gauges.first_input[gauge] == place, nth, -1))[ends]
         slot = np.minimum(gauges.first_input[which] + place, len(gauges.gauge) - 1)
-        shown = _Shown.of(state, rows, slot, np.where(latest >= begins, latest, -1))
+        shown = _Shown.of(state, rows, slot, np.where(latest >= starts, latest, -1))
         exists = (place < gauges.inputs[which]) & ~(is_worst & (shown.time == LONG_AGO))
         counts = exists & (at - shown.time <= shown.hold)
         value = np.where(counts, np.where(is_worst, np.maximum(value, shown.value), value + shown.value), value)
@@ -159,9 +161,9 @@ def _after_the_earlier(state: ReadingState, told: Evaluations) -> Evaluations:
     """Return the evaluations with the one before each; the state remembers the last of each gauge."""
     if not len(told.gauge):
         return told
-    begins = np.r_[True, told.gauge[1:] != told.gauge[:-1]]
-    earlier_at = np.where(begins, state.told_at[told.gauge], np.r_[0, told.at[:-1]])
-    earlier_value = np.where(begins, state.told_value[told.gauge], np.r_[0.0, told.value[:-1]])
+    earlier_at, earlier_value = state.told_at[told.gauge], state.told_value[told.gauge]
+    again = np.flatnonzero(~begins(told.gauge))
+    earlier_at[again], earlier_value[again] = told.at[again - 1], told.value[again - 1]
     state.told_at[told.gauge], state.told_value[told.gauge] = told.at, told.value
     return told._replace(earlier_at=earlier_at, earlier_value=earlier_value)
 

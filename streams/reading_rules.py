@@ -18,6 +18,7 @@ from streams.alert_state import Transitions, advance, at_rest, hush
 from streams.carry import carried_machines, carried_readings
 from streams.condition import Ints, Series, judge
 from streams.gauge import spread
+from streams.lists import begins
 from streams.meter_rows import MeterRows
 from streams.rack_readings import Evaluations, pass_by, read, settle
 from streams.reading_state import nothing_read, silent_for
@@ -167,8 +168,8 @@ class ReadingRules:
         if not len(rows):
             return []
         gauges = self.watch.gauges
-        some, of_row = np.unique(self.watch.gauge[rows], return_inverse=True)
-        gone = silent_for(gauges, self.readings, gauges.some(some))[of_row]
+        some, of_row = gauges.among(self.watch.gauge[rows])
+        gone = silent_for(gauges, self.readings, some)[of_row]
         self.machines, happened = hush(self.watch.timing, self.machines, rows, self.machines.seen[rows] + gone)
         return self._told(happened, no_facts())
 
@@ -179,11 +180,11 @@ class ReadingRules:
 def _expand(watch: Watch, gauge: Ints) -> tuple[Ints, Ints]:
     """Return (rule row, index of the evaluation) for every rule on each gauge, ordered by row and evaluation."""
     lists = watch.rows_of_gauge
-    seen, first, count = np.unique(gauge, return_index=True, return_counts=True)
-    begins = np.append(lists.first, len(lists.of))
-    place = np.searchsorted(lists.some, seen)
-    watched = np.diff(begins)[place]
-    rows = lists.of[spread(begins[place], watched)]
+    first = np.flatnonzero(begins(gauge))
+    count = np.diff(np.append(first, len(gauge)))
+    place = np.searchsorted(lists.some, gauge[first])
+    watched = lists.counts[place]
+    rows = lists.of[spread(lists.first[place], watched)]
     first, count = np.repeat(first, watched), np.repeat(count, watched)
     order = np.argsort(rows, kind="stable")
     rows, first, count = rows[order], first[order], count[order]
