@@ -56,7 +56,7 @@ def arrivals(gauges: Gauges, state: ReadingState, readings: MeterRows) -> Arriva
 def _marks(state: ReadingState, time: Ints, partition: Ints) -> Ints:
     mark = np.empty_like(time)
     first = np.flatnonzero(begins(partition))
-    ends = np.append(first[1:], len(time))
+    ends = np.append(first, len(time))[1:]
     for each, start, end in zip(partition[first].tolist(), first.tolist(), ends.tolist(), strict=True):
         reached = np.maximum.accumulate(time[start:end])
         np.maximum(reached, state.watermark[each], out=reached)

@@ -113,6 +113,10 @@ class Acknowledged:
         return iter(())
 
 
+async def _nothing() -> list[Message]:
+    return []
+
+
 class _Sent:
     """Take what the stage sends; `digests` by topic, so that two runs can be told to have sent the same."""
 
@@ -142,7 +146,10 @@ def stage_of(registry: Registry) -> evaluate_app.EvaluateStage:
     with tempfile.TemporaryDirectory() as folder:
         stage._watches = Watches(load_rules(rules_file(Path(folder))), timeline)
     stage._facility = SimpleNamespace(timeline=timeline, hear=hear)
-    stage._engine = SimpleNamespace(counted=Counted(), topic_ids={}, require_place=lambda: None, came=lambda _: [])
+    stage._job_log = SimpleNamespace(hear=_nothing, next_offset=0)
+    stage._engine = SimpleNamespace(
+        counted=Counted(), topic_ids={}, came=lambda _: [], at_log_end=set, require_place=lambda: None
+    )
     stage._evaluator = Evaluator(stage._watches, STREAMS)
     stage._producer = _Sent()
     return stage
@@ -160,7 +167,7 @@ def watched() -> Stopwatch:
         (reading_rules, "advance", "readings: machines"),
         (reading_rules, "alerts_of", "readings: alerts as words"),
         (reading_rules.ReadingRules, "pass_idle", "readings: idle notes and silence"),
-        (evaluate_app.partial, "decode_all", "partials: decode"),
+        (evaluate_app, "decoded", "partials: decode"),
         (Evaluator, "take", "partials: take, rest"),
         (closings.Closings, "take", "partials: keep seconds"),
         (pieces.Pieces, "take", "partials: keep pieces"),
