@@ -27,6 +27,8 @@ from broker.supervisor import Supervisor, Worker
 from schemas.alert import decode_alert
 from schemas.decode import decode
 from schemas.facility import load
+from schemas.health import TOPIC as HEALTH_TOPIC
+from schemas.health import decode_health
 from schemas.message import Message
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
@@ -102,9 +104,25 @@ def memory_bytes(running: Running) -> dict[str, int]:
     return {name: resident_bytes(pid) for name, pid in running.pids.items()}
 
 
-def alert_latencies(bootstrap: str, since: int) -> np.ndarray:
-    """Return the seconds from the append of a reading to that of the alert that it led to."""
-    return _seconds(alert_delays(bootstrap, since, campus_registry()))
+def alert_latencies(delays: pl.DataFrame) -> np.ndarray:
+    """Return the seconds from the append of a reading to that of the alert that it led to (see alert_delays)."""
+    return _seconds(delays)
+
+
+def slowest_seconds(delays: pl.DataFrame, count: int = 5) -> dict[int, float]:
+    """Return the seconds of the minute in which alerts were slowest, with the longest latency in each.
+
+    What holds the evaluator up comes at intervals; the seconds tell which.
+    """
+    second, latency = pl.col("came") // SECOND % 60, (pl.col("told") - pl.col("came")) / SECOND
+    slowest = delays.group_by(second=second).agg(latency=latency.max()).sort("latency", descending=True).head(count)
+    return {each: round(longest, 3) for each, longest in slowest.iter_rows()}
+
+
+def loop_delays(bootstrap: str, since: int, app: str) -> list[float]:
+    """Return the longest delay of a worker's event loop in each of its health records."""
+    said = map(decode_health, asyncio.run(read_to_end(bootstrap, HEALTH_TOPIC, since)))
+    return [each.loop_delay_seconds for each in said if each.app == app]
 
 
 def alert_delays(bootstrap: str, since: int, registry: Registry) -> pl.DataFrame:

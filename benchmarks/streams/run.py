@@ -36,8 +36,10 @@ def measure_live(runs: int) -> None:
     with live.pipeline() as running:
         began = int(time.time() * SECOND)
         stretches = [live.cores(running, LIVE_SECS) for _ in range(runs)]
-        told = (live.alert_latencies, live.sum_latencies, live.load_latencies, live.echo_latencies)
-        alerts, sums, load, echo = (each(running.bootstrap, began) for each in told)
+        told = (live.sum_latencies, live.load_latencies, live.echo_latencies)
+        sums, load, echo = (each(running.bootstrap, began) for each in told)
+        alerts = live.alert_delays(running.bootstrap, began, campus_registry())
+        held = {part: live.loop_delays(running.bootstrap, began, part) for part in ("roll-up", "evaluate")}
     streams = [each["roll-up"] + each["evaluate"] for each in stretches]
     tell("live: roll up + evaluate", streams, "cores", most=0.35)
     tell(
@@ -48,7 +50,12 @@ def measure_live(runs: int) -> None:
     )
     for part in (*live.PARTS, "broker", "load"):
         tell(f"live: {part}", [each[part] for each in stretches], "cores")
-    _tell_latency("alert on one rack or feed, append to append", alerts, {50: 0.060, 99: 0.150}, echo)
+    for part, longest in held.items():
+        tell(f"live: {part}, event loop held, longest in 5 s", longest, "s")
+    latencies = live.alert_latencies(alerts)
+    _tell_latency("alert on one rack or feed, append to append", latencies, {50: 0.060, 99: 0.150}, echo)
+    slowest = live.slowest_seconds(alerts)
+    tell("live: slowest alert", float(latencies.max()), "s", by_second_of_the_minute=slowest)
     _tell_latency("load, reading made to append", load, {}, echo)
     _tell_latency("sums, end of second to append", sums, {99: 1.0}, echo)
 
