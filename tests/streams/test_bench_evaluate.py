@@ -9,8 +9,8 @@ from schemas.registry import assign
 from tests.streams.logs import EXAMPLE
 
 
-def test_the_benchmark_tells_windows_minutes_and_snapshots() -> None:
+def test_the_benchmark_tells_alerts_and_snapshots() -> None:
     registry = assign(load(EXAMPLE))
     figures = measure(recorded(registry, seconds=4), registry, Stopwatch())
-    told = ("windows.site.v1", "windows.histogram.v1", "alerts.state.v1")
+    told = ("alerts.v1", "alerts.state.v1")
     assert all(figures[f"evaluate: bytes a second to {topic}"] > 0 for topic in told)
