@@ -8,6 +8,7 @@ query by rack and time reads only those. Units are those of the records: watts, 
 from __future__ import annotations
 
 from schemas import canary
+from schemas.histogram import Metric
 
 # Limits by their names: budget, nameplate, contract, rated, usable.
 _LIMITS = """
@@ -141,10 +142,11 @@ LEFT JOIN (SELECT DISTINCT _offset, site, job FROM raw.jobs) j ON j._offset + 1 
 WHERE w.subject_kind = 11 AND w.expected > 0;
 """
 
-# Of a window and metric the bins of its greatest version; one told twice counts once. Bins of parts, and of
-# minutes, add up: `percentile` does that for every subject of a kind at or below a path and for any span, and is
-# off by at most half a bin. What is of GPUs is kept by rack.
-HISTOGRAMS = """
+# Of a window the bins of its greatest version; one told twice counts once. What is of GPUs is one histogram of
+# several metrics: one that lost all its bins to a later version has none. A subject's own power has a version of its
+# own, that of its window. Bins of parts, and of minutes, add up: `percentile` does that for every subject of a kind
+# at or below a path and for any span, and is off by at most half a bin. What is of GPUs is kept by rack.
+HISTOGRAMS = f"""
 CREATE VIEW histograms AS
 SELECT h.window_start, h.every_seconds,
        k.name AS subject_kind,
@@ -157,7 +159,7 @@ SELECT h.window_start, h.every_seconds,
 FROM (
     SELECT * FROM raw.histograms
     QUALIFY rank() OVER (
-        PARTITION BY subject_kind, subject, every_seconds, window_start, metric
+        PARTITION BY subject_kind, subject, every_seconds, window_start, metric = {Metric.POWER_WATTS.value}
         ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
                  version_readings DESC, version_digest DESC
     ) = 1 AND row_number() OVER (

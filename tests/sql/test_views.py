@@ -272,6 +272,17 @@ def test_of_a_histogram_the_bins_of_the_greatest_version_stand_and_each_once(tmp
     assert seen == [(101, 1, "power_watts"), (102, 1, "power_watts")]
 
 
+def test_a_metric_that_lost_all_its_bins_to_a_later_version_has_none(tmp_path: Path) -> None:
+    """The later reading of a second, which stands for it, may say less. Power by the second is another histogram."""
+    older = histogram_rows(Metric.GPU_POWER_WATTS, np.array([100]))
+    older += histogram_rows(Metric.GPU_TEMPERATURE_CELSIUS, np.array([40]))
+    newer = histogram_rows(Metric.GPU_POWER_WATTS, np.array([100]), version_readings=6)
+    own = histogram_rows(Metric.POWER_WATTS, np.array([300]), version_readings=1)
+    append(tmp_path, "histograms", *older, *newer, *own)
+    seen = connect(tmp_path).execute("SELECT metric, bin, version_readings FROM histograms ORDER BY bin").fetchall()
+    assert seen == [("gpu_power_watts", 100, 6), ("power_watts", 300, 1)]
+
+
 def test_gpus_have_the_path_of_their_slot(tmp_path: Path) -> None:
     registry = assign(facility(site({"r01": {"type": "box", "first": 1, "last": 1}})))
     publish(tmp_path, registry)

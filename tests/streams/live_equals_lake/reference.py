@@ -88,7 +88,8 @@ def greatest(windows: pl.DataFrame) -> pl.DataFrame:
 
 def greatest_bins(histograms: pl.DataFrame) -> pl.DataFrame:
     """Return the bins of the greatest version of each histogram, each once, ordered by BIN."""
-    is_greatest = pl.struct(VERSION) == pl.struct(VERSION).sort().last().over(*KEY, "metric")
+    is_own_power = pl.col("metric") == 1
+    is_greatest = pl.struct(VERSION) == pl.struct(VERSION).sort().last().over(*KEY, is_own_power)
     return histograms.filter(is_greatest).unique(BIN, keep="last").sort(BIN)
 
 
