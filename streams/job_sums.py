@@ -85,13 +85,13 @@ class JobSums:
         """Close seconds (UTC µs) of one facility; return the windows of those from `told_through` on."""
         new = [second for second in seconds if second not in self._kept]
         made = _joined([self._made(new, registry), *self._gone(self._unsure, new)])
-        self._kept |= {second: made.filter(pl.col("second") == second) for second in new}
+        self._kept |= {second: made.filter(pl.col("second") == second) if len(made) else made for second in new}
         return told(made.filter(pl.col("second") >= told_through), kind, 1, missing)
 
     def minutes(self, after: int, end: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
         """Return the minutes that end in `(after, end]`."""
         chosen = [rows for second, rows in sorted(self._kept.items()) if after < _end_of_minute(second) <= end]
-        return told(minutes_of(_joined(chosen)), "closing", 60, missing)
+        return told(minutes_of(_joined(chosen)), "closing", 60, missing) if chosen else []
 
     def revised(self, watches: Watches, told_through: int) -> list[SiteWindows]:
         """Return the windows of told seconds that are others than they were, and of their minutes that are over."""
@@ -184,7 +184,7 @@ class JobSums:
 def told(seconds: pl.DataFrame, kind: Kind, every_seconds: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
     """Return rows of SECONDS, of seconds or of minutes, as windows by site."""
     windows = []
-    for site in seconds["site"].unique().sort().to_list():
+    for site in seconds["site"].unique().sort().to_list() if len(seconds) else ():
         rows = windows_of(seconds.filter(pl.col("site") == site), every_seconds)
         starts = rows["window_start"].to_physical()
         first, end = int(starts[0]), int(starts[-1]) + every_seconds * SECOND
