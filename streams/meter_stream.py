@@ -49,9 +49,10 @@ class MeterStream(Stream[pl.DataFrame]):
             holds = max(self._hold_secs, _whole_seconds(rows["hold"]))
             self.late.note(second[too_late], second[too_late] + holds + 2)
         kept = known.to_numpy() & ~too_late
-        late = kept & (second < closed_end(passing.before)[message])
+        closed = closed_end(passing.before)
+        late = kept & (second < closed[message])
         partials: list[Partial] = []
-        for first, end in _stretches(message[late], len(passing)):
+        for first, end in _stretches(message[late], closed, len(passing)):
             inside = (message >= first) & (message < end)
             part, late_part = rows.filter(pl.Series(kept & inside)), rows.filter(pl.Series(late & inside))
             partials += self._take_stretch(part, late_part, passing, end)
@@ -110,9 +111,15 @@ def _until(kept: MeterReadings, came: MeterReadings) -> Int64s:
     return found
 
 
-def _stretches(late_messages: Int64s, count: int) -> Iterator[tuple[int, int]]:
-    """Split messages `[0, count)` before each one that brings late rows."""
-    bounds = np.unique(np.concatenate(([0], late_messages, [count])))
+def _stretches(late_messages: Int64s, closed: Int64s, count: int) -> Iterator[tuple[int, int]]:
+    """Split messages `[0, count)` before the first late one after each closing; `closed` is the end before each.
+
+    Of several with no closing between them every closing that follows has all, so they are told as one: a source
+    whose clock is behind has no message that is not late.
+    """
+    late = np.unique(late_messages)
+    heads = late[begins(closed[late])]
+    bounds = np.unique(np.concatenate(([0], heads, [count])))
     return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
 
 

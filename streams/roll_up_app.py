@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -20,13 +21,13 @@ from schemas.admission import Clock
 from schemas.decode import decode
 from schemas.job import decode_jobs
 from schemas.message import Message
+from schemas.meter import METER
 from schemas.partial import Partial, encode
 from schemas.rejection import with_raw
 from schemas.timeline import admit_in_force
-from schemas.topics import BY_NAME
 from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
-from streams.gpu_intake import in_blocks, take_in
+from streams.gpu_intake import BYTES_A_BLOCK, in_blocks, take_in
 from streams.in_force import InForce
 from streams.job_cells import messages_of
 from streams.reading import Partition
@@ -38,6 +39,8 @@ from streams.unregistered import Unregistered
 PARTIALS_TOPIC = "windows.rack.v1"
 SAY_AGAIN_SECS = 60.0
 ASK_EVERY_SECS = 10.0
+METER_BYTES_A_BLOCK = 4_000_000
+"""Some seconds of a campus: each feed costs a sort of all that is kept."""
 log = logging.getLogger("wattline.streams")
 
 
@@ -106,30 +109,30 @@ class RollUpStage:
         await self._open.aclose()
 
     async def _take(self, topic: str, messages: list[Message]) -> None:
-        if topic == GPU_TOPIC:
-            await self._take_gpu(messages)
-            return
-        record = BY_NAME[topic].record
-        assert record is not None
+        """Take messages block by block; between two the loop turns, or a long backlog would look like a wedge."""
+        is_gpu = topic == GPU_TOPIC
+        take = self._take_gpus if is_gpu else self._take_meters
+        for block in in_blocks(messages, BYTES_A_BLOCK if is_gpu else METER_BYTES_A_BLOCK):
+            await take(block, {message.partition: message.offset + 1 for message in block})
+            await asyncio.sleep(0)
+
+    async def _take_meters(self, messages: list[Message], next_offsets: dict[int, int]) -> None:
         timeline = self._facility.timeline
-        decoded = decode(topic, messages, timeline.places)
-        admitted = admit_in_force(record, decoded.frame, timeline, clock=self._clock)
-        self._engine.counted.rows(topic, len(admitted.rows))
-        next_offsets = {message.partition: message.offset + 1 for message in messages}
+        decoded = decode(METER_TOPIC, messages, timeline.places)
+        admitted = admit_in_force(METER, decoded.frame, timeline, clock=self._clock)
+        self._engine.counted.rows(METER_TOPIC, len(admitted.rows))
         rows = canary.outside(admitted.rows)
         self._unregistered.hear_meters(rows, self._roll_up.in_force, timeline.places)
-        await self._send(self._roll_up.feed(topic, rows, next_offsets, _now()))
+        await self._send(self._roll_up.feed(METER_TOPIC, rows, next_offsets, _now()))
         await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
 
-    async def _take_gpu(self, messages: list[Message]) -> None:
-        for block in in_blocks(messages):
-            intake, refused = take_in(block, self._facility.timeline, self._roll_up.in_force, self._clock)
-            self._engine.counted.rows(GPU_TOPIC, len(intake.rows.second))
-            self._unregistered.hear_gpus(block, intake.rows, self._roll_up.in_force, self._facility.timeline.places)
-            next_offsets = {message.partition: message.offset + 1 for message in block}
-            await self._send(self._roll_up.feed_gpu(intake, next_offsets, _now()))
-            if len(refused):
-                await self._refuse(refused)
+    async def _take_gpus(self, messages: list[Message], next_offsets: dict[int, int]) -> None:
+        intake, refused = take_in(messages, self._facility.timeline, self._roll_up.in_force, self._clock)
+        self._engine.counted.rows(GPU_TOPIC, len(intake.rows.second))
+        self._unregistered.hear_gpus(messages, intake.rows, self._roll_up.in_force, self._facility.timeline.places)
+        await self._send(self._roll_up.feed_gpu(intake, next_offsets, _now()))
+        if len(refused):
+            await self._refuse(refused)
 
     def _hear_jobs(self, messages: list[Message]) -> None:
         """Take records of jobs; what is no record the evaluator refuses."""

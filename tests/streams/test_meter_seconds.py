@@ -118,6 +118,18 @@ def test_a_late_reading_counts_in_the_closings_after_it():
         assert seconds.select("at", "power_milliwatts").rows() == [(0, 1000), (1, 3000), (2, 3000), (3, 3000)]
 
 
+def test_a_source_whose_clock_is_behind_is_told_once_a_second_and_not_once_a_message():
+    """Each of its messages is late: told one by one, a backlog of them held a worker for longer than its watchdog."""
+    log = [
+        [Meter(tenth / 10 - lag, meter, 1000 * tenth)]
+        for tenth in range(30, 130)
+        for meter, lag in ((1, 0.0), (2, 3.0))
+    ]
+    partials = play(log)
+    assert sum(partial.envelope.kind == "revision" for partial in partials) <= 11
+    assert_frame_equal(standing(partials), standing(play(log, range(len(log)))))
+
+
 def test_months_without_readings_cost_nothing():
     log = [[Meter(0.0, 1, 1000)], [Meter(90 * 86_400.0, 1, 1000)], [Meter(90 * 86_400.0 + 9, 1, 1000)]]
     (closing,) = play(log)
