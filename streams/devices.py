@@ -96,6 +96,12 @@ class _Closed(NamedTuple):
     facility: Facility
     block: Block
 
+    @property
+    def heard(self) -> Ints:
+        """Return the sites any of whose sources spoke in the minute."""
+        sites: Ints = np.unique(self.facility.members.site[self.block.readings[0] > 0])
+        return sites
+
 
 class _Due(NamedTuple):
     minute: int
@@ -153,12 +159,9 @@ class DeviceMinutes:
             self._told[minute] = closed
             inside = (seconds.seconds >= minute) & (seconds.seconds < minute + MINUTE)
             self._put_subjects(telling, closed, seconds.power[inside], before)
-            metered = np.flatnonzero(closed.facility.devices.meter >= 0)
-            if why.kind == "revision":
-                self._put_devices(telling, closed, metered, np.empty(0, np.int64))
-            else:
-                self._put_devices(telling, closed, np.union1d(metered, self._heard(telling.minute, closed.facility)))
-                self._put_racks(telling, closed.facility, closed.facility.racks)
+            self._put_sites(telling, closed, before)
+            if why.kind == "closing":
+                self._put_racks(telling, facility, facility.racks)
 
     def told(self, at_most: int) -> list[SiteMinute]:
         """Return what is due: at least one message's worth, and no more once there are `at_most` rows."""
@@ -177,12 +180,18 @@ class DeviceMinutes:
             for minute in [minute for minute in touched if minute < needed]:
                 del touched[minute]
 
-    def _heard(self, minute: int, facility: Facility) -> Ints:
-        """Return the places of the nodes of those sites any of whose GPUs said something in a minute."""
-        devices = facility.devices
-        site, node_site = devices.gpus["site"].to_numpy(), devices.nodes["site"].to_numpy()
-        heard = [each for each in facility.sites if self._pieces.came(minute, devices.gpu_subject[site == each])]
-        return np.flatnonzero(np.isin(node_site, heard))
+    def _put_sites(self, telling: Telling, closed: _Closed, before: _Closed | None) -> None:
+        """Put all devices of the sites that spoke on the list, the silent ones too, as of racks and all else.
+
+        Of a site that was told before only the meters of nodes are revised; its GPUs are by their pieces.
+        """
+        devices = closed.facility.devices
+        site, told = devices.nodes["site"].to_numpy(), before.heard if before is not None else np.empty(0, np.int64)
+        is_told = np.isin(site, told) if telling.kind == "revision" else np.zeros(len(site), np.bool_)
+        is_heard = np.isin(site, closed.heard)
+        self._put_devices(telling, closed, np.flatnonzero(is_heard & ~is_told))
+        metered = np.flatnonzero(is_heard & is_told & (devices.meter >= 0))
+        self._put_devices(telling, closed, metered, np.empty(0, np.int64))
 
     def _put_touched(self) -> None:
         """Put what late pieces changed on the list; of a minute that was never told, when its seconds are."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -86,6 +87,22 @@ class Members:
     def basis(self) -> Codes:
         """Return, per subject, how its power is made: 1 measured, 2 derived, 3 estimate."""
         return self.subjects["basis"].to_numpy()
+
+    @cached_property
+    def site(self) -> Ints:
+        """Return the site of each subject, ascending."""
+        return self.subjects["site"].to_numpy()
+
+    @cached_property
+    def first_of_site(self) -> Ints:
+        """Return, by subject, the first subject of its site, which stands for the site in `sources_by_site`."""
+        return np.searchsorted(self.site, self.site)
+
+    @cached_property
+    def sources_by_site(self) -> Lists:
+        """Return the sources of each site's subjects."""
+        whose, source = np.append(self.power.whose, self.gpus.whose), np.append(self.power.of, self.gpus.of)
+        return Lists.grouped(self.first_of_site[whose], source)
 
     @property
     def has_all_sides(self) -> Bools:

@@ -8,7 +8,8 @@ import polars as pl
 from schemas.admission import ADMISSION_VERSION
 from schemas.window import WINDOW
 from streams import partial_rows
-from streams.condition import Ints
+from streams.condition import Bools, Ints
+from streams.lists import begins, zeroed
 from streams.members import Members
 from streams.partial_rows import Column, Nullable
 from streams.sums import MISSING, SECOND, Block
@@ -16,22 +17,29 @@ from streams.sums import MISSING, SECOND, Block
 MINUTE = 60 * SECOND
 
 
-def minutes_of(seconds: Block) -> Block:
-    """Return the minutes `[start, start + 60 s)` of a block of seconds, each from those of its seconds that there are.
+def heard(block: Block, site: Ints) -> Bools:
+    """Tell, as [second, subject], whether any source of a subject's site spoke; `site` by subject, ascending."""
+    starts = np.flatnonzero(begins(site))
+    by_site = np.logical_or.reduceat(block.readings > 0, starts, axis=1)
+    return np.repeat(by_site, np.diff(np.append(starts, len(site))), axis=1)
+
+
+def minutes_of(seconds: Block, is_heard: Bools) -> Block:
+    """Return the minutes `[start, start + 60 s)` of a block, of each subject from the seconds in which its site spoke.
 
     Power and its bounds are means over the seconds that have one, rounded to 1 mW (half to even); peak and
     temperature the greatest; energy, current and utilization the sums; expected the greatest, reporting the
-    least; the age is that at the minute's end.
+    least; the age is that at the minute's end. `is_heard` is what `heard` returns.
     """
     minute = seconds.seconds // MINUTE * MINUTE
-    first = np.flatnonzero(np.r_[True, minute[1:] != minute[:-1]][: len(minute)])
+    first = np.flatnonzero(begins(minute))
     ends = minute[first] + MINUTE
     left = np.repeat(ends, np.diff(np.append(first, len(minute)))) - (seconds.seconds + SECOND)
     return Block(
         seconds=minute[first],
         power=_mean(seconds.power, first),
-        low=_mean(seconds.low, first),
-        high=_mean(seconds.high, first),
+        low=_mean(np.where(is_heard, seconds.low, MISSING), first),
+        high=_mean(np.where(is_heard, seconds.high, MISSING), first),
         peak=_greatest(seconds.peak, first),
         current_square=_total(seconds.current_square, first),
         energy=_total(seconds.energy, first),
@@ -39,8 +47,8 @@ def minutes_of(seconds: Block) -> Block:
         utilization_sum=_total(seconds.utilization_sum, first),
         utilization_count=np.add.reduceat(seconds.utilization_count, first),
         temperature=_greatest(seconds.temperature, first),
-        expected=np.maximum.reduceat(seconds.expected, first),
-        reporting=np.minimum.reduceat(seconds.reporting, first),
+        expected=np.maximum.reduceat(np.where(is_heard, seconds.expected, 0), first),
+        reporting=zeroed(_least_said(np.where(is_heard, seconds.reporting, MISSING), first)),
         oldest_age=_age_at_end(seconds.oldest_age, left, first),
         readings=np.add.reduceat(seconds.readings, first),
         digest=np.add.reduceat(seconds.digest, first),

@@ -101,13 +101,6 @@ class Pieces:
                         found[rack].setdefault((start, piece.readings, piece.digest), piece)
         return [list(pieces.values()) for pieces in found.values()]
 
-    def came(self, minute: int, subjects: Ints) -> bool:
-        """Tell whether any of these GPUs said something in a minute."""
-        at = self._find(subjects)
-        starts = [start for start in self._kept if minute <= start < minute + MINUTE]
-        readings = (self._kept[start]["readings"] for start in starts)
-        return any(bool((each[at[(at >= 0) & (at < len(each))]] > 0).any()) for each in readings)
-
     def forget(self, kept_from: int) -> None:
         """Let go of the pieces before a time."""
         self._beside.forget(kept_from)

@@ -29,7 +29,7 @@ from streams.job_sums import JobSums
 from streams.late_spans import LateSpans
 from streams.lists import begins
 from streams.members import Members
-from streams.minutes import MINUTE, minutes_of, windows_of
+from streams.minutes import MINUTE, heard, minutes_of, windows_of
 from streams.ramps import Ramp, RecentPower
 from streams.reading_state import LONG_AGO
 from streams.running_jobs import RunningJobs
@@ -257,7 +257,8 @@ class SumRules:
         for start, stop, watch in self._watches.between(last_seconds[chosen[0]], last_seconds[chosen[-1]] + SECOND):
             blocks = [self._kept[second].of(watch) for second in chosen if start <= last_seconds[second] < stop]
             if blocks:
-                minutes = minutes_of(of_seconds := Block.stacked(blocks))
+                of_seconds = Block.stacked(blocks)
+                minutes = minutes_of(of_seconds, heard(of_seconds, watch.members.site))
                 why = Telling(NOTHING, kind, missing)
                 self.devices.close(watch.registry, watch.members, of_seconds, minutes, why)
                 windows += _without_nodes(self._windows(watch, minutes, kind, 60, missing))
@@ -266,17 +267,14 @@ class SumRules:
     def _windows(
         self, watch: Watch, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]
     ) -> list[SiteWindows]:
-        rows, sites = windows_of(watch.members, block, every_seconds=every), _sites(watch)
+        """Return the windows by site; of a second in which no source of a site spoke it has no rows."""
+        rows, site = windows_of(watch.members, block, every_seconds=every), watch.members.site
         first, end = int(block.seconds[0]), int(block.seconds[-1]) + every * SECOND
-        if len(sites) == 1:
-            return [SiteWindows(next(iter(sites.values())), kind, every, first, end, missing, rows)]
-        site = watch.members.subjects["site"].to_numpy()
-        windows = []
-        for which, name in sites.items():
-            # As where there is one site: of a second in which no source of it spoke there are no rows.
-            heard = np.any(block.readings[:, site == which] > 0, axis=1)
-            theirs = rows.filter(np.outer(heard, site == which).ravel())
-            windows.append(SiteWindows(name, kind, every, first, end, missing, theirs))
+        is_heard, windows = heard(block, site), []
+        for which, name in _sites(watch).items():
+            theirs = is_heard & (site == which)
+            chosen = rows if theirs.all() else rows.filter(theirs.ravel())
+            windows.append(SiteWindows(name, kind, every, first, end, missing, chosen))
         return windows
 
     def _nothing_heard(self, first: int, closed: Closed) -> list[SiteWindows]:

@@ -24,9 +24,6 @@ __all__ = ["MISSING", "SECOND", "Block", "Sources", "assemble", "subjects_of"]
 SECOND = 1_000_000
 
 
-_NO_ADMISSION = np.iinfo(np.int64).max
-
-
 @dataclass(frozen=True)
 class Block:
     """Hold whole seconds of all subjects: int64 arrays [second, subject], MISSING where null.
@@ -102,7 +99,7 @@ def subjects_of(sources: Sources) -> Block:
         oldest_age=power.greatest(sources.column("oldest_age_microseconds"), width),
         readings=counted.sum(zeroed(sources.column("readings"))),
         digest=counted.sum(zeroed(sources.column("digest"))),
-        admission=np.repeat(sources.admission[:, None], width, axis=1),
+        admission=sources.admission,
     )
 
 
@@ -147,10 +144,12 @@ class Sources:
 
     @property
     def admission(self) -> Ints:
-        """Return, by second, the oldest version of admission that any part of it was made by."""
-        said = self.column("admission")
-        oldest: Ints = np.where(said == MISSING, _NO_ADMISSION, said).min(axis=1, initial=_NO_ADMISSION)
-        return np.where(oldest == _NO_ADMISSION, ADMISSION_VERSION, oldest)
+        """Return, as [second, subject], the oldest version of admission that any part of its site was made by."""
+        said, by_site = self.column("admission"), self.members.sources_by_site
+        # Negated, so that the oldest is the greatest: nothing is the least of all.
+        newest_first = by_site.greatest(np.where(said == MISSING, MISSING, -said), len(self.members.subjects))
+        oldest: Ints = np.where(newest_first == MISSING, MISSING, -newest_first)
+        return oldest[:, self.members.first_of_site]
 
     @property
     def _rest(self) -> Ints:

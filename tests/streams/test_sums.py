@@ -229,7 +229,8 @@ def one_subject(powers: list[int | None]) -> Block:
 @given(st.lists(st.none() | st.integers(0, 10**12), min_size=1, max_size=200))
 @settings(deadline=None)
 def test_a_minute_is_the_mean_of_its_seconds_that_reported(powers: list[int | None]) -> None:
-    minutes = minutes_of(one_subject(powers))
+    block = one_subject(powers)
+    minutes = minutes_of(block, np.ones_like(block.power, bool))
     for nth, start in enumerate(range(0, len(powers), 60)):
         seconds = powers[start : start + 60]
         found = [power for power in seconds if power is not None]

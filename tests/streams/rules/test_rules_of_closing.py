@@ -178,7 +178,7 @@ def test_a_stricter_admission_that_now_refuses_a_reading_stands_though_it_counts
 
 
 def the_admission_of_this_program(self: Sources) -> np.ndarray:
-    return np.full(len(self.seconds), 2)
+    return np.full((len(self.seconds), len(self.members.subjects)), 2)
 
 
 @fails_without("streams.sums:Sources.admission", property(the_admission_of_this_program), says="by two admissions")

@@ -40,7 +40,7 @@ SELECT minute * 60 AS second, 6 AS subject_kind, node * 256 + gpu AS subject, no
 FROM (
     SELECT *, coalesce(NOT fell AND gained > 0 AND gained >= 100 * gcd(first, last)
                        AND (plate IS NULL OR gained <= 2 * plate // 1000 * seconds), false) AS is_fine
-    FROM (SELECT DISTINCT minute FROM gpu_said)
+    FROM (SELECT DISTINCT second // 60 AS minute FROM source_second)
     CROSS JOIN (SELECT node, gpu, round(nameplate_watts * 1000)::BIGINT AS plate FROM slots)
     LEFT JOIN gpu_said USING (minute, node, gpu) LEFT JOIN gpu_gain USING (minute, node, gpu)
 );
