@@ -43,6 +43,7 @@ class JobSums:
         self._amended: list[Amended] = []
         self._unsure = [each for each in book.amended if each.record > heard]
         """Of records that an earlier life may not have heard when it told seconds after its snapshot."""
+        self._is_catching_up = True
         self._amend(self._unsure, told_through)
 
     @property
@@ -52,16 +53,19 @@ class JobSums:
 
     @property
     def is_catching_up(self) -> bool:
-        """Tell whether there is anything for which `caught_up` is waited for."""
-        return bool(self._unsure)
+        """Tell whether seconds may still come that an earlier life told after its snapshot."""
+        return self._is_catching_up
 
     def caught_up(self) -> None:
         """Know that the log's end was reached: an earlier life told nothing that was not told again by now."""
+        self._is_catching_up = False
         self._unsure.clear()
 
     def hear(self, records: Iterable[Placed[Job]], through: int, told_through: int) -> None:
         """Take records of jobs in log order and the offset after the last message."""
-        self._amend(self.book.hear(records, through), told_through)
+        amended = self.book.hear(records, through)
+        self._unsure += amended if self._is_catching_up else ()
+        self._amend(amended, told_through)
 
     def take(self, rows: pl.DataFrame, kept_from: int, reached: int) -> int:
         """Take rows of JOB_PARTIAL; return the newest second, UTC µs, of which they say something.

@@ -7,7 +7,7 @@ from random import Random
 
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -169,6 +169,7 @@ def disturbed(draw: Random) -> tuple[World, list[Said]]:
 
 @settings(deadline=None, max_examples=40, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(st.integers(0, 1 << 32))
+@example(724665)  # a record heard after the restart, of seconds told before it and after the snapshot
 def test_windows_of_jobs_are_those_of_the_newest_records_whatever_happens(seed: int) -> None:
     world, records = disturbed(Random(seed))
     spoken = {int(r.at) for log in world.logs for message in log for r in message}
