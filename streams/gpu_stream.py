@@ -47,7 +47,7 @@ class GpuStream(Stream[GpuRows]):
 
     @property
     def grain_secs(self) -> int:
-        """Return PIECE_SECONDS: a piece that may still be revised must be read again whole."""
+        """Return PIECE_SECONDS: a late reading tells its piece again, with all that was told of it before."""
         return PIECE_SECONDS
 
     def place(self) -> tuple[int, str] | None:

@@ -8,7 +8,7 @@ import polars as pl
 from schemas.facility import load
 from schemas.partial import PARTIAL, Envelope, Partial
 from schemas.registry import assign
-from schemas.subject import SubjectKind
+from schemas.subject import SubjectKind, gpu_subject
 from streams import closing, stream
 from streams.closing import Messages, Passage
 from streams.closings import ROWS, Closings
@@ -19,6 +19,7 @@ from streams.sums import Sources, assemble
 from tests.streams.live_equals_lake.campus_log import CAMPUS
 from tests.streams.log import SECOND, START, Gpu, always, meters, play, rows, slots
 from tests.streams.rules.without import fails_without, told
+from tests.streams.test_gpu_pieces import standing as of_pieces
 
 POWERS = ("at", "subject", "power_milliwatts", "readings")
 
@@ -74,6 +75,22 @@ def test_a_late_reading_after_a_restart_revises_the_whole_second() -> None:
     again = play([*log, [Gpu(12.9, 1, 10, 0, 3000)]], first=offset, note=note)
     revised = rows(again, "revision").select(POWERS).rows()
     told(revised[-1:], [(12, 1, 600_000, 9)], "the first life is forgotten")
+
+
+def second_by_second(self: GpuStream) -> int:
+    return 1
+
+
+@fails_without("streams.gpu_stream:GpuStream.grain_secs", property(second_by_second), says="the late reading is lost")
+def test_a_late_reading_after_a_restart_is_in_the_whole_piece_of_its_gpu() -> None:
+    """A piece that lacks the seconds before the floor is poorer than the one told before, and cannot stand for it."""
+    log, late = [a_rack(float(second)) for second in range(36)], [Gpu(26.5, 1, 10, 0, 3000)]
+    first = RollUp(always(slots(), meters()))
+    before = play(log, roll_up=first)
+    offset, note = first.places()[GPU_TOPIC, 0]
+    again = play([*log, late], first=offset, note=note)
+    stands = of_pieces([*before, *again]).filter(at=20, subject=gpu_subject(10, 0))
+    told(stands.select("readings", "power_sum_deciwatts").rows(), [(11, 9 * 1000 + 3000)], "the late reading is lost")
 
 
 def below_nothing(self: stream.Stream) -> tuple[int, str] | None:
