@@ -1,13 +1,13 @@
 """Windows of jobs: closed seconds and minutes, of what partitions say of jobs and of their records. Pure.
 
-A job's windows are told of every closed second in which any source of the campus spoke. They are told again, and only
+A job's windows are told of every closed second in which any source of its site spoke. They are told again, and only
 where they differ, when a partition says more of a second or a record amends it. What a job has no more by
 its newest record is withdrawn: told with `expected` 0 and the greater version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -28,6 +28,10 @@ _SAID = [name for name in SECONDS if name != "record"]
 """A record that changes nothing of a second is no reason to tell it again."""
 
 
+Silent = Mapping[int, frozenset[str]]
+"""By second (UTC µs), the sites of which no source spoke."""
+
+
 class JobSums:
     """Keep what is said of the seconds of jobs. `heard` is the offset up to which records counted in what was told."""
 
@@ -35,6 +39,8 @@ class JobSums:
         self.book = book
         self._said: dict[int, list[pl.DataFrame]] = {}
         self._kept: dict[int, pl.DataFrame] = {}
+        self._silent: dict[int, frozenset[str]] = {}
+        """By closed second, the sites of which no source spoke."""
         self._dirty: set[int] = set()
         self._told_before = told_through
         self._late: dict[int, set[int]] = {}
@@ -84,13 +90,23 @@ class JobSums:
         return int(second.max()) if len(second) else kept_from  # type: ignore[arg-type]
 
     def close(
-        self, seconds: Iterable[int], registry: Registry, told_through: int, kind: Kind, missing: tuple[Stream, ...]
+        self, silent: Silent, registry: Registry, told_through: int, missing: tuple[Stream, ...]
     ) -> list[SiteWindows]:
-        """Close seconds (UTC µs) of one facility; return the windows of those from `told_through` on."""
-        new = [second for second in seconds if second not in self._kept]
+        """Close seconds of one facility; return the windows of those from `told_through` on."""
+        self._silent |= silent
+        new = [second for second in silent if second not in self._kept]
         made = _joined([self._made(new, registry), *self._gone(self._unsure, new)])
-        self._kept |= {second: made.filter(pl.col("second") == second) if len(made) else made for second in new}
-        return told(made.filter(pl.col("second") >= told_through), kind, 1, missing)
+        self._kept |= _by_second(made, new)
+        return told(made.filter(pl.col("second") >= told_through), "closing", 1, missing)
+
+    def revise(self, silent: Silent) -> list[SiteWindows]:
+        """Let `revised` tell of closed seconds in which a site, or all of them, is first heard now."""
+        self._dirty.update(second for second, sites in silent.items() if sites != self._silent.get(second))
+        self._silent |= silent
+        new = [second for second in silent if second not in self._kept]
+        gone = _joined(self._gone(self._unsure, new))
+        self._kept |= _by_second(gone, new)
+        return told(gone, "revision", 1, ())
 
     def minutes(self, after: int, end: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
         """Return the minutes that end in `(after, end]`."""
@@ -111,7 +127,7 @@ class JobSums:
     def forget(self, kept_from: int) -> None:
         """Let go of seconds before `kept_from`."""
         kept: dict[int, Any]
-        for kept in (self._said, self._kept, self._late):
+        for kept in (self._said, self._kept, self._silent, self._late):
             for second in [second for second in kept if second < kept_from]:
                 del kept[second]
         self._dirty = {second for second in self._dirty if second >= kept_from}
@@ -166,7 +182,16 @@ class JobSums:
             if plan.tenures:
                 said = [frame for second in those for frame in self._said.get(second, ())]
                 made.append(seconds_of(plan, those, pl.concat([JOB_PARTIAL.empty(), *said])))
-        return _joined(made)
+        return self._of_sites_heard(_joined(made), seconds)
+
+    def _of_sites_heard(self, made: pl.DataFrame, seconds: list[int]) -> pl.DataFrame:
+        """Leave out, in seconds of which its site said nothing, each job of which nothing came."""
+        silent = [(second, site) for second in seconds for site in self._silent[second]]
+        if not silent:
+            return made
+        pairs = pl.DataFrame(silent, {"second": pl.Int64, "site": pl.String}, orient="row").with_columns(silent=True)
+        marked = made.join(pairs, on=["second", "site"], how="left", maintain_order="left")
+        return marked.filter(pl.col("silent").is_null() | (pl.col("readings") > 0)).drop("silent")
 
     def _minutes_of(self, changed: pl.DataFrame, told_through: int) -> pl.DataFrame:
         """Return the minutes, of those that are over, of the jobs of which a second changed."""
@@ -194,6 +219,10 @@ def told(seconds: pl.DataFrame, kind: Kind, every_seconds: int, missing: tuple[S
         first, end = int(starts[0]), int(starts[-1]) + every_seconds * SECOND
         windows.append(SiteWindows(site, kind, every_seconds, first, end, missing, rows))
     return windows
+
+
+def _by_second(rows: pl.DataFrame, seconds: list[int]) -> dict[int, pl.DataFrame]:
+    return {second: rows.filter(pl.col("second") == second) if len(rows) else rows for second in seconds}
 
 
 def _joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:

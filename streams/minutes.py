@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -22,6 +24,17 @@ def heard(block: Block, site: Ints) -> Bools:
     starts = np.flatnonzero(begins(site))
     by_site = np.logical_or.reduceat(block.readings > 0, starts, axis=1)
     return np.repeat(by_site, np.diff(np.append(starts, len(site))), axis=1)
+
+
+def silent_sites(block: Block, site: Ints, names: Mapping[int, str]) -> dict[int, frozenset[str]]:
+    """Return, by second, the names of the sites of which no source spoke; `site` as `heard` takes it."""
+    first = np.flatnonzero(begins(site))
+    of_column = [names[each] for each in site[first].tolist()]
+    spoke = heard(block, site)[:, first]
+    return {
+        second: frozenset(name for name, is_heard in zip(of_column, row, strict=True) if not is_heard)
+        for second, row in zip(block.seconds.tolist(), spoke.tolist(), strict=True)
+    }
 
 
 def minutes_of(seconds: Block, is_heard: Bools) -> Block:

@@ -29,7 +29,7 @@ from streams.job_sums import JobSums
 from streams.late_spans import LateSpans
 from streams.lists import begins
 from streams.members import Members
-from streams.minutes import MINUTE, heard, minutes_of, windows_of
+from streams.minutes import MINUTE, heard, minutes_of, silent_sites, windows_of
 from streams.ramps import Ramp, RecentPower
 from streams.reading_state import LONG_AGO
 from streams.running_jobs import RunningJobs
@@ -187,8 +187,8 @@ class SumRules:
             if len(new.seconds):
                 alerts += self._judge(new)
                 windows += self._windows(watch, new, "closing", 1, closed.missing)
-            seconds = block.seconds.tolist()
-            windows += self.jobs.close(seconds, watch.registry, self.told_through, "closing", closed.missing)
+            silent = silent_sites(block, watch.members.site, _sites(watch))
+            windows += self.jobs.close(silent, watch.registry, self.told_through, closed.missing)
         if is_new:
             windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
             alerts += self._hush(closed.end_second - SECOND)
@@ -241,7 +241,8 @@ class SumRules:
             for block in self._assembled(watch, rows.filter(seconds.is_between(start, end, closed="left"))):
                 self._keep(watch, block)
                 windows += self._windows(watch, block, "revision", 1, ())
-                windows += self.jobs.close(block.seconds.tolist(), watch.registry, NOTHING, "revision", ())
+                silent = silent_sites(block, watch.members.site, _sites(watch))
+                windows += self.jobs.revise(silent)
         for minute in sorted({int(second) // MINUTE * MINUTE for second in seconds.unique()}):
             if minute + MINUTE <= self.told_through:
                 windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 from typing import NamedTuple
 
 import polars as pl
@@ -10,12 +11,16 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from schemas.job import Allocation, Job, Placed
+from schemas.message import Message
 from schemas.partial import PARTIAL, Envelope, Partial
 from schemas.registry import assign
 from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind
+from schemas.time import moment
 from schemas.window import WINDOW
 from streams.evaluate import Evaluator
+from streams.job_book import JobBook
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.watch import watch
 from streams.watches import Watches
@@ -45,8 +50,8 @@ class Said(NamedTuple):
     late: set[int]
     admission: int = ADMISSION_VERSION
 
-    def partials(self, nth: int) -> list[Partial]:
-        """Return what is told in time by the partitions of the nth site."""
+    def partials(self, nth: int) -> list[Partial | pl.DataFrame]:
+        """Return what is told in time by the partitions of the nth site; frames are seconds of jobs."""
         return [*metered(nth, self.metered, "closing", self.admission), *of_gpus(nth, self.gpus)]
 
     def revisions(self, nth: int) -> list[Partial]:
@@ -72,27 +77,40 @@ def metered(nth: int, seconds: set[int], kind: str, admission: int) -> list[Part
     return said
 
 
-def of_gpus(nth: int, seconds: set[int]) -> list[Partial]:
+def jobs() -> JobBook:
+    """Return a job a site on its second node, from before the first second for ever."""
+    book, started = JobBook(), moment((START - 1_000) * SECOND)
+    for nth, name in enumerate(SITES):
+        node = CAMPUS.nodes.filter(path=f"{name}/h1/r01/k01/n02")["node"].item()
+        job = Job(job="train", site=name, started=started, allocations=[Allocation(node, path=f"{name}/n02")])
+        book.hear([Placed(Message("telemetry.jobs.v1", 0, nth, 0, b"train", None, ()), 0, job)], nth + 1)
+    return book
+
+
+def of_gpus(nth: int, seconds: set[int]) -> list[Partial | pl.DataFrame]:
     of_site = CAMPUS.racks.filter(pl.col("path").str.starts_with(SITES[nth])).select("rack")
     slots = CAMPUS.slots.join(of_site, on="rack").select("rack", "node", "gpu").rows(named=True)[:3]
     log = [[Gpu(second + 0.5, **slot, power=5_000 + second) for slot in slots] for second in sorted(seconds)]
-    roll_up = RollUp(always(CAMPUS.slots, meters()))
+    roll_up = RollUp(always(CAMPUS.slots, meters()), jobs=jobs())
     roll_up.assign((GPU_TOPIC, nth), "", 0)
-    frame = gpu_frame(list(enumerate(log)), nth)
-    return roll_up.feed(GPU_TOPIC, frame, {nth: len(log)}, 0) if log else []
+    partials = roll_up.feed(GPU_TOPIC, gpu_frame(list(enumerate(log)), nth), {nth: len(log)}, 0) if log else []
+    of_jobs = roll_up.job_rows()
+    return [*partials] if of_jobs is None else [of_jobs, *partials]
 
 
 def told(*sites: Said) -> dict[str, pl.DataFrame]:
     """Return, by site, the greatest version of each window told of what sites say, at once and late."""
-    evaluator, offset = Evaluator(Watches.always(watch([], CAMPUS)), STREAMS), 0
+    evaluator, offsets = Evaluator(Watches.always(watch([], CAMPUS)), STREAMS, book=jobs()), count()
     windows = {name: [WINDOW.empty()] for name in SITES}
     idle = [Partial(Envelope(*each, 0, 0, "idle", 0, (START + SECONDS) * SECOND, 0), PARTIAL.empty())
             for each in STREAMS]  # fmt: skip
     in_time = [partial for nth, said in enumerate(sites) for partial in said.partials(nth)]
     for drain in ([*in_time, *idle], [partial for nth, said in enumerate(sites) for partial in said.revisions(nth)]):
-        for envelope, rows in drain:
-            evaluator.take(offset, envelope, rows)
-            offset += 1
+        for said in drain:
+            if isinstance(said, pl.DataFrame):
+                evaluator.take_jobs(next(offsets), said)
+            else:
+                evaluator.take(next(offsets), *said)
         output = evaluator.close()
         while output.windows or output.minutes or evaluator.is_behind:
             for each in [*output.windows, *(each for each in output.minutes if each.table == "windows")]:
@@ -133,6 +151,18 @@ def test_seconds_in_which_only_another_site_spoke_leave_no_gap_in_a_minute() -> 
     ours = Said(set(range(0, SECONDS, 2)), set(), set())
     both = told(ours, Said(set(range(SECONDS)), set(), set()))
     assert minute(both["ruh"], SubjectKind.SITE) == [(1, 1)]
+
+
+def test_a_job_has_the_seconds_of_its_own_site_only() -> None:
+    half = set(range(0, SECONDS - 10, 2))
+    windows = told(Said(half, half | {SECONDS - 1}, set()), Said(set(range(SECONDS)), set(), set()))["ruh"]
+    assert minute(windows, SubjectKind.JOB) == [(2, 1)]
+    assert len(windows.filter(subject_kind=SubjectKind.JOB.value, every_seconds=1)) == len(half)
+
+
+def test_a_second_in_which_a_site_is_first_heard_late_is_in_the_minute_of_its_job() -> None:
+    windows = told(Said(set(), {*range(MINUTE_AT, 150), SECONDS - 1}, {155}), NOTHING)["ruh"]
+    assert minute(windows, SubjectKind.JOB) == [(2, 0)]
 
 
 def test_the_silent_gpus_of_a_site_that_spoke_are_told_as_its_silent_racks_are() -> None:
