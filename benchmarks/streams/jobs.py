@@ -103,7 +103,7 @@ def measure() -> dict[str, float]:
         said = timed("join", lambda s=second: joined(s))
         rows: pl.DataFrame = timed("encode", lambda s=said: (f := frame_of(s), job_partial.encode(f))[0])  # type: ignore
         sums.take(rows, NOTHING, NOTHING)
-        windows = timed("windows", lambda s=second: sums.close([s * 1_000_000], registry, NOTHING, "closing", ()))
+        windows = timed("windows", lambda s=second: sums.close({s * 1_000_000: frozenset()}, registry, NOTHING, ()))
         timed("encode windows", lambda w=windows: [message_of(each) for each in w])  # type: ignore[attr-defined]
     return {step: value if step in ONCE else value / (SECONDS - 1) for step, value in spent.items()}
 
