@@ -28,7 +28,7 @@ from streams.stage import Place
 logger = logging.getLogger("wattline.streams")
 
 FRESH_SECS = 1.5
-"""A fetch of an idle partition is answered every 200 ms, and asked again when the one before is taken in."""
+"""A fetch of an idle partition is answered every 100 ms, and asked again when the one before is taken in."""
 
 
 @dataclass(frozen=True)

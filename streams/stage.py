@@ -69,6 +69,5 @@ class Shape:
         return replace(self, app=f"{self.app}-{group}") if group else self
 
 
-ROLL_UP = Shape("roll-up", fetch_wait_ms=200, drain_secs=0.2)
-"""Nothing but sums waits for it: twice the wait of traps.md 13 takes a fifth off its cost, thrice a third."""
+ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
 EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05, has_lease=True)

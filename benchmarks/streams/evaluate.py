@@ -45,8 +45,8 @@ from streams.watches import Watches
 
 WARM_UP_SECONDS = 8
 DRAINS = 20
-ROLL_UP_EVERY = 4
-"""Roll up drains every 200 ms, the evaluator every 50."""
+ROLL_UP_EVERY = 2
+"""Roll up drains every 100 ms, the evaluator every 50."""
 BREACHING = 200
 STREAMS = [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(BY_NAME[topic].partitions)]
 
@@ -81,7 +81,7 @@ class Load:
             if made.topic == POWER_TOPIC:
                 drains[nth].readings.append(message)
         for nth, messages in enumerate(came):
-            drains[(nth + 1) * ROLL_UP_EVERY - 1].partials.extend(map(self._partial, self._rolled_up(messages)))
+            drains[nth * ROLL_UP_EVERY + 1].partials.extend(map(self._partial, self._rolled_up(messages)))
         return drains
 
     def _message(self, made: Timed) -> Message:
