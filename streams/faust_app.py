@@ -81,35 +81,38 @@ class Worker(faust.Worker):
         """Leave the process its name: the supervisor finds it by it."""
 
 
+SETTINGS = {
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+    "autodiscover": False,
+    "TableManager": NoTables,
+    "web_enabled": False,
+    "topic_allow_declare": False,
+    "topic_disable_leader": True,
+    "table_standby_replicas": 0,
+    "stream_wait_empty": False,
+    "stream_buffer_maxsize": FETCHES_WAITING,
+    "broker_max_poll_records": MESSAGES_A_FETCH,
+    "broker_heartbeat_interval": HEARTBEAT_SECS,
+    "broker_rebalance_timeout": REBALANCE_WITHIN_SECS,
+    "consumer_auto_offset_reset": "earliest",
+    "consumer_metadata_max_age_ms": TOPICS_KNOWN_FOR_MS,
+}
+"""As measured (traps.md 19), whatever the app."""
+
+
 def make_app(engine: Engine) -> App:
-    """Return the Faust app of an engine: settings as measured (traps.md 19), one agent a topic."""
+    """Return the Faust app of an engine: its settings, and one agent a topic."""
     shape = engine.shape
-    member = engine.member
-    datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
-    datadir.mkdir(parents=True, exist_ok=True)
     batches.install()  # a batch that cannot be read, or expands without end, must cost only itself
     app = App(
         shape.app,
         broker=[f"kafka://{server}" for server in engine.bootstrap.split(",")],
-        key_serializer="raw",
-        value_serializer="raw",
-        autodiscover=False,
-        TableManager=NoTables,
-        web_enabled=False,
-        datadir=datadir,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=FETCHES_WAITING,
-        broker_max_poll_records=MESSAGES_A_FETCH,
+        datadir=_datadir(engine.member),
         broker_session_timeout=shape.session_secs,
-        broker_heartbeat_interval=HEARTBEAT_SECS,
-        broker_rebalance_timeout=REBALANCE_WITHIN_SECS,
-        broker_client_id=member,
-        consumer_group_instance_id=member,
-        consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=TOPICS_KNOWN_FOR_MS,
+        broker_client_id=engine.member,
+        consumer_group_instance_id=engine.member,
+        **SETTINGS,
     )
     app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
     app.engine = engine
@@ -117,3 +120,9 @@ def make_app(engine: Engine) -> App:
         topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
         app.agent(topic, name=f"{shape.app} reads {name}")(engine.ingest)
     return app
+
+
+def _datadir(member: str) -> Path:
+    datadir = Path(tempfile.gettempdir()) / f"wattline-{os.getuid()}" / member
+    datadir.mkdir(parents=True, exist_ok=True)
+    return datadir
