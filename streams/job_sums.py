@@ -45,6 +45,8 @@ class JobSums:
         self._told_before = told_through
         self._late: dict[int, set[int]] = {}
         """By second told in an earlier life, the jobs of which something came after all had closed it."""
+        self._again = pl.DataFrame(schema={"minute": pl.Int64, "site": pl.String, "subject": pl.Int64})
+        """Of minutes that were told, the jobs of which a second changed and not all is closed yet."""
         self._slots: dict[int, tuple[Registry, GpuSlots]] = {}
         self._amended: list[Amended] = []
         self._unsure = [each for each in book.amended if each.record > heard]
@@ -113,16 +115,18 @@ class JobSums:
         chosen = [rows for second, rows in sorted(self._kept.items()) if after < _end_of_minute(second) <= end]
         return told(minutes_of(_joined(chosen)), "closing", 60, missing) if chosen else []
 
-    def revised(self, watches: Watches, told_through: int) -> list[SiteWindows]:
-        """Return the windows of told seconds that are others than they were, and of their minutes that are over."""
+    def revised(self, watches: Watches, told_through: int, closed_through: int) -> list[SiteWindows]:
+        """Return the windows of told seconds that are others than they were, and of their minutes.
+
+        A minute is told once all of it is closed: after a restart its seconds close one after the other.
+        """
         again = list(self._revised_by_records(told_through))
         for second in sorted(self._dirty | self._late.keys() & self._kept.keys()):
             again += self._renewed(second, watches.at(second).registry)
         self._dirty.clear()
         changed = _joined(again)
-        if changed.is_empty():
-            return []
-        return told(changed, "revision", 1, ()) + told(self._minutes_of(changed, told_through), "revision", 60, ())
+        minutes = self._revised_minutes(changed, told_through, closed_through)
+        return told(changed, "revision", 1, ()) + told(minutes, "revision", 60, ())
 
     def forget(self, kept_from: int) -> None:
         """Let go of seconds before `kept_from`."""
@@ -193,14 +197,19 @@ class JobSums:
         marked = made.join(pairs, on=["second", "site"], how="left", maintain_order="left")
         return marked.filter(pl.col("silent").is_null() | (pl.col("readings") > 0)).drop("silent")
 
-    def _minutes_of(self, changed: pl.DataFrame, told_through: int) -> pl.DataFrame:
-        """Return the minutes, of those that are over, of the jobs of which a second changed."""
+    def _revised_minutes(self, changed: pl.DataFrame, told_through: int, closed_through: int) -> pl.DataFrame:
+        """Return the minutes that were told of the jobs of which a second changed; what is not closed yet waits."""
         key = ["minute", "site", "subject"]
         minute = pl.col("second") // MINUTE * MINUTE
-        theirs = changed.select("site", "subject", minute=minute).filter(pl.col("minute") + MINUTE <= told_through)
+        if changed.is_empty() and self._again.is_empty():
+            return changed
+        again = pl.concat([self._again, changed.select(minute.alias("minute"), "site", "subject")]).unique()
+        again = again.filter(pl.col("minute") + MINUTE <= told_through)
+        is_ready = pl.col("minute") + MINUTE <= closed_through
+        theirs, self._again = again.filter(is_ready), again.filter(~is_ready)
         minutes = set(theirs["minute"].to_list())
         kept = _joined(rows for second, rows in sorted(self._kept.items()) if second // MINUTE * MINUTE in minutes)
-        chosen = kept.with_columns(minute=minute).join(theirs.unique(), on=key, how="semi", maintain_order="left")
+        chosen = kept.with_columns(minute=minute).join(theirs, on=key, how="semi", maintain_order="left")
         return minutes_of(chosen.drop("minute"))
 
     def _slots_of(self, registry: Registry) -> GpuSlots:

@@ -83,6 +83,8 @@ class SumRules:
         self._watches = watches
         self._jobs = jobs
         self._kept: dict[int, _Kept] = {}
+        self._again: set[int] = set()
+        """Minutes to be told again because a second of them was revised."""
         self._recent = RecentPower(self.watch.members)
         self.jobs = JobSums(JobBook() if book is None else book, heard, told_through)
 
@@ -120,7 +122,8 @@ class SumRules:
         if (closed := self.closings.close(at_most)) is not None:
             alerts, windows = self._closed(closed)
         windows += self._revised(self.closings.revised())
-        windows += self.jobs.revised(self._watches, self.told_through)
+        windows += self._revised_minutes()
+        windows += self.jobs.revised(self._watches, self.told_through, self.closings.evaluated)
         minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_OF_MINUTES)
         self._forget()
         return Output(alerts, windows, minutes)
@@ -243,10 +246,21 @@ class SumRules:
                 windows += self._windows(watch, block, "revision", 1, ())
                 silent = silent_sites(block, watch.members.site, _sites(watch))
                 windows += self.jobs.revise(silent)
-        for minute in sorted({int(second) // MINUTE * MINUTE for second in seconds.unique()}):
-            if minute + MINUTE <= self.told_through:
-                windows += self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
+        self._again |= {int(second) // MINUTE * MINUTE for second in seconds.unique()}
         return windows
+
+    def _revised_minutes(self) -> list[SiteWindows]:
+        """Return the revised minutes that were told before, each once all of it is closed.
+
+        After a restart the seconds of a minute that an earlier life told close one after the other: made of some of
+        them it would be poorer than what was told, and what the earlier life could not tell any more would be lost.
+        """
+        told = {minute for minute in self._again if minute + MINUTE <= self.told_through}
+        ready = sorted(minute for minute in told if minute + MINUTE <= self.closings.evaluated)
+        self._again = told - set(ready)
+        return [
+            each for minute in ready for each in self._minutes(minute + MINUTE - 1, minute + MINUTE, (), "revision")
+        ]
 
     def _minutes(self, after: int, end: int, missing: tuple[Stream, ...], kind: Kind = "closing") -> list[SiteWindows]:
         """Return the minutes that end in `(after, end]`: each of the subjects that there are in its last second."""

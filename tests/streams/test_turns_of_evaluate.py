@@ -37,6 +37,9 @@ class Kafka:
     def came(self, topic: str) -> list[Message]:
         return self.reading.take_of(topic)
 
+    def at_log_end(self) -> set[tuple[str, int]]:
+        return set()
+
     async def send(self, topic: str, *_: object) -> asyncio.Future[None]:
         self.sent.append(topic)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
