@@ -151,7 +151,7 @@ def test_a_writer_that_is_asked_to_end_writes_what_it_has_gathered(
     asked = monotonic()
     assert writer.stop() == 0
     assert monotonic() - asked < 8
-    assert rows_of(tmp_path / "lake", "gpu").num_rows > 0
+    assert sum(rows_of(tmp_path / "lake", table).num_rows for table in ("gpu", "power")) > 0
     finish(lake_kafka.bootstrap, start_writer(), tmp_path / "lake")
 
 
