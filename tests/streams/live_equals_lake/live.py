@@ -21,6 +21,7 @@ from schemas.facility import load
 from schemas.message import Message
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
+from streams import snapshot
 from tests.streams.live_equals_lake.campus_log import CAMPUS, RULES, SECOND, START, Sent
 from tests.streams.live_equals_lake.worker import READING
 from tests.streams.processes import Process
@@ -142,6 +143,16 @@ async def _until_told(bootstrap: str, end: int, within_secs: float = 240.0) -> N
     while (told := min(await _told_seconds(bootstrap), await _told_minutes(bootstrap) + 60)) < end:
         assert time.monotonic() < deadline, f"windows are told through {told - START} s of {end - START}"
         await asyncio.sleep(0.5)
+    # Revisions of devices' minutes come after all that closes. A snapshot is of an evaluator that has told them, too.
+    before = await _snapshots(bootstrap)
+    while await _snapshots(bootstrap) == before:
+        assert time.monotonic() < deadline, "no snapshot: the evaluator has more to tell"
+        await asyncio.sleep(0.2)
+
+
+async def _snapshots(bootstrap: str) -> int:
+    """Return the offset after the newest snapshot."""
+    return max((message.offset + 1 for message in await read_to_end(bootstrap, snapshot.TOPIC)), default=0)
 
 
 async def _told_seconds(bootstrap: str) -> int:
