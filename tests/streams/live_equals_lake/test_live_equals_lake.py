@@ -84,7 +84,7 @@ def assert_told(windows: pl.DataFrame, histograms: pl.DataFrame, wanted: Referen
     """Compare the greatest version of each window and histogram that ends by `end` with the raw rows, bit for bit."""
     wrong = differences(windows, wanted.windows, end)
     which = wrong.select("window_start", "every_seconds", "subject_kind", "subject").rows()[:20]
-    assert wrong.is_empty(), f"{len(wrong)} windows differ, {which}, the first: {wrong.row(0, named=True)}"
+    assert wrong.is_empty(), f"{len(wrong)} windows differ, the first: {wrong.row(0, named=True)}; of {which}"
     wrong = differing_bins(histograms, wanted.histograms, end)
     assert wrong.is_empty(), f"{len(wrong)} bins of histograms differ, the first: {wrong.row(0, named=True)}"
 
