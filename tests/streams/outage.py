@@ -145,7 +145,7 @@ class Site:
             assert time.monotonic() < deadline, f"did not come true in {within_secs} s:\n{self.said}"
             time.sleep(0.2)
 
-    def wait_until_whole(self, seconds: Iterable[int], within_secs: float = 60.0) -> None:
+    def wait_until_whole(self, seconds: Iterable[int], within_secs: float = 150.0) -> None:
         """Return once the windows of all seconds count every reading; fail with those that lack some."""
         seconds, deadline = list(seconds), time.monotonic() + within_secs
         while lacking := self.lacking(seconds):
