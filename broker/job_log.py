@@ -46,8 +46,10 @@ class JobLog:
         deadline = monotonic() + ANSWER_WITHIN_SECS
         while self.next_offset < offset:
             try:
-                heard += await self._fetched(WAIT_MS)
-                if await self._is_at_end():
+                came = await self._fetched(WAIT_MS)
+                heard += came
+                # Trap: the question waits behind the fetch that is under way, up to 500 ms (broker/facility_log.py).
+                if not came and await self._is_at_end():
                     break
             except KafkaError as error:
                 if monotonic() > deadline:

@@ -32,11 +32,10 @@ from schemas.topics import BY_NAME
 from streams import refusals, snapshot
 from streams.engine import EVALUATE, Engine, run
 from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
-from streams.gpu_intake import in_blocks
 from streams.job_book import JobBook
 from streams.meter_intake import admitted
 from streams.partials_log import decoded
-from streams.reading import Partition
+from streams.reading import Partition, in_blocks
 from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended

@@ -5,7 +5,7 @@ Both ways give the same rows: the block's way is taken only where every row of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from streams.closing import SECOND, Messages
 from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
 from streams.in_force import InForce
+from streams.lists import is_in_log_order
 
 GPU_TOPIC = "telemetry.gpu.v1"
 BYTES_A_BLOCK = 1_200_000
@@ -59,19 +60,6 @@ class GpuIntake(NamedTuple):
             rows, offset, oldest, newest = self.messages
             messages = Messages(rows[first : end + 1] - low, offset[first:end], oldest[first:end], newest[first:end])
             yield int(self.partition[first]), self.rows.part(low, high), messages
-
-
-def in_blocks(messages: Iterable[Message], bytes_a_block: int = BYTES_A_BLOCK) -> Iterator[list[Message]]:
-    """Cut messages into runs of about so many bytes: where a drain ends leaves no trace, so neither does this."""
-    block, size = [], 0
-    for message in messages:
-        block.append(message)
-        size += len(message.value or b"")
-        if size >= bytes_a_block:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
 
 
 def take_in(
@@ -130,8 +118,7 @@ def _joined(one: GpuIntake, other: GpuIntake) -> GpuIntake:
 def _in_log_order(rows: GpuRows, starts: Int64s, partition: Int64s, offset: Int64s) -> GpuIntake:
     """Return rows of messages that begin at `starts` in the order of their messages."""
     ends = np.append(starts[1:], len(rows.second))[: len(starts)]
-    step = np.diff(partition)
-    if not np.all((step > 0) | ((step == 0) & (np.diff(offset) >= 0))):
+    if not is_in_log_order(partition, offset):
         order = np.lexsort((offset, partition))
         first, counts = starts[order], (ends - starts)[order]
         starts = np.cumsum(counts) - counts

@@ -90,3 +90,9 @@ def begins(*columns: NDArray[np.integer]) -> Bools:
     for column in columns:
         differs[1:] |= column[1:] != column[:-1]
     return differs
+
+
+def is_in_log_order(partition: NDArray[np.integer], offset: NDArray[np.integer]) -> bool:
+    """Tell whether rows lie by partition, and of each partition by offset."""
+    step = np.diff(partition)
+    return bool(np.all((step > 0) | ((step == 0) & (np.diff(offset) >= 0))))

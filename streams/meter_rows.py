@@ -11,6 +11,7 @@ import polars as pl
 from schemas.blocks import Block
 from schemas.message import Message
 from streams.condition import Bools, Floats, Ints
+from streams.lists import is_in_log_order
 
 
 class MeterRows(NamedTuple):
@@ -81,7 +82,6 @@ class MeterRows(NamedTuple):
     def joined(cls, parts: Sequence[MeterRows]) -> MeterRows:
         """Return the rows of some parts in log order by partition; of one message in the order in which they came."""
         rows = parts[0] if len(parts) == 1 else cls._make(map(np.concatenate, zip(*parts, strict=True)))
-        step = np.diff(rows.partition)
-        if np.all((step > 0) | ((step == 0) & (np.diff(rows.offset) >= 0))):
+        if is_in_log_order(rows.partition, rows.offset):
             return rows
         return rows.pick(np.lexsort((rows.offset, rows.partition)))

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from schemas.job import Job, Placed
 from schemas.partial import Partial
@@ -25,6 +24,7 @@ from streams.in_force import InForce
 from streams.job_book import JobBook
 from streams.job_cells import frame_of
 from streams.late_spans import LateSpans
+from streams.lists import is_in_log_order
 from streams.meter_seconds import readings_in_force
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
@@ -170,14 +170,9 @@ def _reasons(stream: Stream[Any]) -> tuple[tuple[Reason, LateSpans], ...]:
 def _by_partition(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
     """Return the rows in log order and the stretch `[start, end)` of each partition."""
     partition, offset = rows["_partition"].to_numpy(), rows["_offset"].to_numpy()
-    if not _is_ordered(partition, offset):
+    if not is_in_log_order(partition, offset):
         order = np.lexsort((offset, partition))
         rows, partition = rows[order], partition[order]
     numbers, starts = np.unique(partition, return_index=True)
     bounds = [*starts.tolist(), len(partition)]
     return rows, dict(zip(numbers.tolist(), pairwise(bounds), strict=True))
-
-
-def _is_ordered(partition: NDArray[np.int32], offset: NDArray[np.int64]) -> bool:
-    step = np.diff(partition)
-    return bool(np.all((step > 0) | ((step == 0) & (np.diff(offset) >= 0))))

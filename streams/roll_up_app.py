@@ -27,10 +27,10 @@ from schemas.rejection import with_raw
 from schemas.timeline import admit_in_force
 from streams import refusals
 from streams.engine import ROLL_UP, Engine, run
-from streams.gpu_intake import BYTES_A_BLOCK, in_blocks, take_in
+from streams.gpu_intake import BYTES_A_BLOCK, take_in
 from streams.in_force import InForce
 from streams.job_cells import messages_of
-from streams.reading import Partition
+from streams.reading import Partition, in_blocks
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
 from streams.stream import ROWS_A_PARTIAL

@@ -20,8 +20,9 @@ from schemas.gpu import GPU
 from schemas.message import Message
 from schemas.timeline import EVER, FOREVER, Epoch
 from streams import gpu_intake
-from streams.gpu_intake import GPU_TOPIC, GpuIntake, in_blocks, take_in
+from streams.gpu_intake import BYTES_A_BLOCK, GPU_TOPIC, GpuIntake, take_in
 from streams.in_force import InForce
+from streams.reading import in_blocks
 from tests.streams.log import GPUS, RACKS, SECOND, START, meters, slots
 
 APPENDED = START * SECOND + 500_000
@@ -205,10 +206,10 @@ def test_messages_of_other_formats_and_large_and_small_ones_stand_in_the_order_o
 
 def test_a_drain_is_cut_into_blocks_that_hold_all_of_it():
     log = [message(b"x" * 400_000, offset=offset) for offset in range(7)]
-    blocks = list(in_blocks(log))
+    blocks = list(in_blocks(log, BYTES_A_BLOCK))
     assert [each for block in blocks for each in block] == log
     assert len(blocks) == 3
-    assert list(in_blocks([])) == []
+    assert list(in_blocks([], BYTES_A_BLOCK)) == []
 
 
 def test_a_block_in_which_the_facility_changes_goes_row_by_row_to_the_slots_of_each_second():

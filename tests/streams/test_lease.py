@@ -47,8 +47,9 @@ def test_another_machine_stands_by_and_takes_over_when_the_session_of_a_dead_hol
     second.wait_for("assigned", within_secs=30)
 
 
-def test_a_holder_that_was_paused_past_its_session_ends_when_it_goes_on(run):
-    first = run("a")
+def taken_over(run, *paused):
+    """Pause a holder until another machine has its lease, and let it end; return both."""
+    first = run("a", *paused)
     first.wait_for("assigned")
     second = run("b")
     second.wait_for(STANDS_BY)
@@ -56,6 +57,11 @@ def test_a_holder_that_was_paused_past_its_session_ends_when_it_goes_on(run):
     second.wait_for("assigned", within_secs=30)
     first.go_on()
     assert first.end(30) == 1
+    return first, second
+
+
+def test_a_holder_that_was_paused_past_its_session_ends_when_it_goes_on(run):
+    first, second = taken_over(run)
     assert "starting again as its standby" in first.output
     # What the first one disturbed for a moment is as it was: the second one runs, and alone.
     third = run("a")
@@ -65,14 +71,7 @@ def test_a_holder_that_was_paused_past_its_session_ends_when_it_goes_on(run):
 
 def test_a_holder_whose_machine_stood_still_without_a_clock_that_shows_it_hears_it_from_the_group(run):
     """A machine that its host pauses: no clock of its own has gone on."""
-    first = run("a", "paused-machine")
-    first.wait_for("assigned")
-    second = run("b")
-    second.wait_for(STANDS_BY)
-    first.pause()
-    second.wait_for("assigned", within_secs=30)
-    first.go_on()
-    assert first.end(30) == 1
+    first, second = taken_over(run, "paused-machine")
     assert "another machine has the lease of" in first.output
     assert second.popen.poll() is None
 

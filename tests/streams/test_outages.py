@@ -27,13 +27,19 @@ from tests.streams.outage import (
 BEFORE, MEANWHILE, AFTER = range(20), range(20, 40), range(60, 80)
 
 
-@pytest.fixture
-def site(fresh_kafka, tmp_path):
+@contextlib.contextmanager
+def told_site(kafka, folder):
     """Run a small site that was told the seconds of BEFORE."""
-    with Site(fresh_kafka.bootstrap, tmp_path) as running:
+    with Site(kafka.bootstrap, folder) as running:
         running.run()
         running.send(BEFORE)
         running.wait_until_whole(BEFORE)
+        yield running
+
+
+@pytest.fixture
+def site(fresh_kafka, tmp_path):
+    with told_site(fresh_kafka, tmp_path) as running:
         yield running
 
 
@@ -41,10 +47,7 @@ def site(fresh_kafka, tmp_path):
 def test_a_broker_that_is_killed_and_comes_back_is_waited_for_and_nothing_is_missing(tmp_path):
     with EmbeddedKafka(tmp_path / "kafka", port=free(1)[0], quick_start=True) as kafka:
         asyncio.run(create_topics(kafka.bootstrap))
-        with Site(kafka.bootstrap, tmp_path) as site:
-            site.run()
-            site.send(BEFORE)
-            site.wait_until_whole(BEFORE)
+        with told_site(kafka, tmp_path) as site:
             site.send(range(20, 30), HIGH_WATTS)
             kafka.nodes[0].kill()
             site.wait_to_hear("trouble with Kafka for")
@@ -59,10 +62,7 @@ def test_a_broker_that_is_killed_and_comes_back_is_waited_for_and_nothing_is_mis
 def test_a_disk_that_fills_up_is_waited_for_and_nothing_is_missing(small_disk, tmp_path):
     with EmbeddedKafka(small_disk / "kafka", port=free(1)[0], quick_start=True) as kafka:
         asyncio.run(create_topics(kafka.bootstrap))
-        with Site(kafka.bootstrap, tmp_path) as site:
-            site.run()
-            site.send(BEFORE)
-            site.wait_until_whole(BEFORE)
+        with told_site(kafka, tmp_path) as site:
             with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
                 while filler.write(b"x" * 100_000):
                     pass
