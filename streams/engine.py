@@ -69,6 +69,7 @@ class Engine:
         self._room = asyncio.Event()
         self._full = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._placings: set[asyncio.Future[Mapping[Partition, int]]] = set()
         self._jumps = False
         self._commits: dict[Partition, Place] = {}
         self._committed: dict[Partition, Place] = {}
@@ -233,6 +234,16 @@ class Engine:
             self._committed |= moved
 
     async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+        """Return where to read each partition; placings are made whole and one after the other.
+
+        Faust cancels this where a rebalance follows before it is done, and places again. Half of one would stay.
+        """
+        placing = asyncio.ensure_future(self._place(assigned))
+        self._placings.add(placing)
+        placing.add_done_callback(self._placings.discard)
+        return await asyncio.shield(placing)
+
+    async def _place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
         """Keep the place of partitions that return, ask the stage for the new ones, forget the others."""
         try:
             async with self._lock:

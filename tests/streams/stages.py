@@ -61,6 +61,36 @@ class Slow(Echo):
         return await super().drain(messages)
 
 
+class HeldDrain(Echo):
+    """Hold the drain at a message that says so through two rebalances: Faust gives up the first one's placing."""
+
+    async def drain(self, messages):
+        if any(message.value == b"hold" for message in messages):
+            await self.until_rebalanced(2)
+        return await super().drain(messages)
+
+    async def until_rebalanced(self, times):
+        print("holding", flush=True)
+        recovery = self.engine.app.tables.recovery  # it places; what it is about to place is set at once
+        generations = {recovery._generation_id}
+        while len(generations) <= times:
+            await asyncio.sleep(0.01)
+            generations.add(recovery._generation_id)
+        await asyncio.sleep(0.1)  # by now it has given up
+
+
+class HeldPlacing(HeldDrain):
+    """Hold the first placing, half made, through a rebalance: Faust gives it up."""
+
+    first = True
+
+    async def assigned(self, committed):
+        first, self.first = self.first, False
+        if first:
+            await self.until_rebalanced(1)
+        return await super().assigned(committed)
+
+
 class Wedged(Echo):
     """Hold the loop for ever at a message that says how: asleep, or in native code that keeps the interpreter."""
 
@@ -86,6 +116,6 @@ if __name__ == "__main__":
         Lease.require = lambda self: None
     has_lease = kind in {"leased", "paused-machine"}
     shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=has_lease)
-    kinds = {"slow": Slow, "rewound": Rewound, "wedged": Wedged}
+    kinds = {"slow": Slow, "rewound": Rewound, "wedged": Wedged, "held-drain": HeldDrain, "held-placing": HeldPlacing}
     stage = kinds.get(kind, Echo)(topics)
     engine.run(stage, shape, bootstrap=bootstrap, slot=int(slot))

@@ -255,6 +255,39 @@ def test_partitions_that_stay_through_a_rebalance_keep_their_place(run, send, ne
     assert second.output.count("got 0 0") == 0
 
 
+def test_a_placing_that_a_rebalance_interrupts_is_made_whole_before_the_next_one(run, send, new_topic):
+    """Fails where Faust's giving up ends the worker, or leaves partitions of the stage's that the engine has not."""
+    topic = new_topic(partitions=2)
+    send(topic, b"0")
+    first = run(topic, "held-placing")
+    first.wait_for("holding")
+    second = run(topic, slot=1)
+    second.wait_for("assigned")
+    first.wait_for("dropped")
+    send(topic, b"1")
+    stayed = first if "dropped 1 None" in first.output else second
+    stayed.wait_for("got 0 1 ")
+    lines = [line for line in first.output.splitlines() if line.startswith(("assigned", "dropped"))]
+    assert [line.split()[0] for line in lines] == ["assigned", "dropped", "assigned"]
+    assert [(first.output + second.output).count(f"got 0 {offset} ") for offset in (0, 1)] == [1, 1]
+
+
+def test_a_placing_that_is_given_up_while_it_waits_for_a_drain_leaves_nothing(run, send, new_topic, kafka):
+    """Fails where a rebalance within a rebalance ends a worker: two workers that start while a drain is long."""
+    topic = new_topic(partitions=3)
+    first = run(topic, "held-drain")
+    first.wait_for("assigned")
+    send(topic, b"hold")
+    first.wait_for("holding")
+    for slot in (1, 2):
+        run(topic, slot=slot).wait_for("assigned")
+    first.wait_for("dropped", times=2)
+    (kept,) = (partition for partition in range(3) if f"dropped {partition} None" not in first.output)
+    asyncio.run(_append(kafka.bootstrap, topic, [b"more"], partition=kept))
+    first.wait_for(f"got {kept} {int(kept == 0)} b'more'")
+    assert first.output.count("b'hold'") == 1
+
+
 def test_a_slow_stage_holds_the_readers_back_and_a_rebalance_in_the_middle_loses_nothing(run, send, new_topic):
     """Fails where a message whose queue is full is let go, or is waited for without hearing of the rebalance."""
     topic, count = new_topic(partitions=2), 1500

@@ -102,21 +102,14 @@ async def _live_again(folder: Path, kills: Kills, part: str, bootstrap: str, slo
     for life in range(1_000):
         log = folder / f"{part}-{slot}-{life}.log"
         with Process(log, "-m", "tests.streams.live_equals_lake.worker", part, bootstrap, slot, *more) as worker:
-            while READING not in worker.output and not _was_cancelled(worker):
+            while READING not in worker.output:
                 assert worker.popen.poll() is None, worker.output
                 await asyncio.sleep(0.05)
-            if _was_cancelled(worker):
-                continue
             await asyncio.sleep(kills.life())
             if kills.done >= kills.wanted:
                 await asyncio.Event().wait()
             kills.done += 1
             worker.kill()
-
-
-def _was_cancelled(worker: Process) -> bool:
-    """Tell whether a rebalance within a rebalance ended a worker: it starts again, as under the supervisor."""
-    return worker.popen.poll() is not None and "stops: CancelledError" in worker.output
 
 
 async def _send_slowly(producer: Producer, log: list[Sent], kills: Kills) -> None:
