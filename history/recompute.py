@@ -23,7 +23,6 @@ from streams.job_book import JobBook
 from streams.job_sums import told as windows_by_site
 from streams.job_windows import withdrawn
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
-from streams.running_jobs import RunningJobs
 from streams.site_windows import SiteWindows
 from streams.sum_rules import Output, SumRules
 from streams.watches import Watches
@@ -131,7 +130,7 @@ def _with_jobs(roll_up: RollUp, partials: list[Partial]) -> Iterator[Partial | p
 def _told(
     partials: Iterator[Partial | pl.DataFrame], minutes: Span, watches: Watches, book: JobBook
 ) -> Iterator[Output]:
-    sums = SumRules(watches, STREAMS, RunningJobs(), told_through=minutes.first, book=book, heard=book.heard)
+    sums = SumRules(watches, STREAMS, book, minutes.first, heard=book.heard)
     for offset, said in enumerate(partials):
         if isinstance(said, pl.DataFrame):
             sums.take_jobs(offset, said)

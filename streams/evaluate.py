@@ -19,7 +19,6 @@ from streams.job_book import JobBook
 from streams.meter_rows import MeterRows
 from streams.ramps import Ramp
 from streams.reading_rules import IdleNote, ReadingRules
-from streams.running_jobs import RunningJobs
 from streams.site_windows import SiteWindows
 from streams.sum_rules import Output, SumRules
 from streams.watch import Watch
@@ -36,7 +35,7 @@ class Evaluator:
 
     `streams` are the partitions of all telemetry topics. An evaluator that goes on (streams.snapshot) has judged
     readings by the watch of the second `since` on, and all seconds of sums before `told_through`. `book` are the jobs
-    that have windows, `heard` up to which of their records these were told.
+    that have windows and are named as causes, `heard` up to which of their records these were told.
     """
 
     def __init__(
@@ -52,9 +51,9 @@ class Evaluator:
         streams = sorted(streams)
         watches = Watches.always(watch) if isinstance(watch, Watch) else watch
         partitions = 1 + max((number for topic, number in streams if topic == POWER_TOPIC), default=0)
-        self.jobs = RunningJobs()
-        self.readings = ReadingRules(watches, partitions, self.jobs, since)
-        self.sums = SumRules(watches, streams, self.jobs, told_through, book=book, heard=heard)
+        jobs = JobBook() if book is None else book
+        self.readings = ReadingRules(watches, partitions, jobs, since)
+        self.sums = SumRules(watches, streams, jobs, told_through, heard=heard)
 
     def follow(self, watches: Watches) -> list[Alert]:
         """Know a longer timeline of the same rules: each second is judged by the facility in force in it.

@@ -18,6 +18,7 @@ import polars as pl
 
 from broker.consumer import From, read_to_end
 from broker.facility_log import facility_log
+from broker.job_log import TOPIC as JOBS_TOPIC
 from broker.job_log import job_log
 from broker.producer import Producer
 from schemas import job, recomputation
@@ -43,7 +44,6 @@ from streams.watches import Watches
 from streams.windows_message import HISTOGRAMS_TOPIC, message_of, message_of_minute
 
 GPU_TOPIC = "telemetry.gpu.v1"
-JOBS_TOPIC = "telemetry.jobs.v1"
 PROGRESS_TOPIC = "telemetry.progress.v1"
 ALERTS_TOPIC = "alerts.v1"
 WINDOWS_TOPIC = "windows.site.v1"
@@ -64,8 +64,8 @@ class EvaluateStage:
     In a second group it tells alerts only, the same ones: windows and refusals are the first group's.
     """
 
-    topics = (POWER_TOPIC, PARTIALS_TOPIC, JOBS_TOPIC, PROGRESS_TOPIC)
-    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC, recomputation.TOPIC)
+    topics = (POWER_TOPIC, PARTIALS_TOPIC, PROGRESS_TOPIC)
+    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC, recomputation.TOPIC, JOBS_TOPIC)
 
     def __init__(self, bootstrap: str, *, member: str, clock: Clock, rules: Path | None, is_first: bool) -> None:
         self._bootstrap = bootstrap
@@ -73,8 +73,11 @@ class EvaluateStage:
         self._is_first = is_first
         self._clock: Clock = clock
         self._rules = rules
-        self._positions: dict[str, dict[int, int]] = {JOBS_TOPIC: {}, PROGRESS_TOPIC: {}}
-        self._refused_before: dict[Partition, int] = {}
+        self._positions: dict[str, dict[int, int]] = {PROGRESS_TOPIC: {}}
+        self._no_jobs: list[pl.DataFrame] = []
+        """Refusals of what is no record of a job, not told yet."""
+        self._refused_before = 0
+        """The offset up to which an earlier life told them: the log of jobs is read from its start each time."""
         self._written_at = self._said_at = time.monotonic()
         self._said_too_late = 0
         self._asked_at = -ASK_EVERY_SECS
@@ -88,14 +91,14 @@ class EvaluateStage:
         self._watches = Watches(rules, self._facility.timeline)
         self._job_log = await self._open.enter_async_context(job_log(self._bootstrap))
         self._book = JobBook()
-        self._book.hear(self._placed(await self._job_log.catch_up()), self._job_log.next_offset)
+        self._book.hear(self._decoded(await self._job_log.catch_up()), self._job_log.next_offset)
         self._evaluator = Evaluator(self._watches, _streams(), book=self._book)
         engine.counted.open_windows = lambda: self._evaluator.sums.closings.open_seconds
         engine.counted.count_too_late(lambda: self._evaluator.sums.closings.too_late)
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
 
     async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
-        """Go on from the snapshot; jobs are read from the start of their compacted log each time.
+        """Go on from the snapshot.
 
         Without a snapshot Kafka's places mean nothing: what is firing would be forgotten, so all is read again.
         """
@@ -106,9 +109,7 @@ class EvaluateStage:
                     "no snapshot of %s is on %s: all is read again from its start", self._key.decode(), snapshot.TOPIC
                 )
             positions = {at: 0 for at, place in committed.items() if place is not None}
-        self._refused_before = {at: offset for at, offset in positions.items() if at[0] == JOBS_TOPIC}
-        jobs = {at: 0 for at in committed if at[0] == JOBS_TOPIC}
-        return {at: offset for at, offset in (positions | jobs).items() if at in committed}
+        return {at: offset for at, offset in positions.items() if at in committed}
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
         """End the process where it has a partition no more; go on where a log lost some of itself."""
@@ -126,7 +127,7 @@ class EvaluateStage:
         by_topic: dict[str, list[Message]] = {topic: [] for topic in self.topics}
         for message in messages:
             by_topic[message.topic].append(message)
-        await self._hear_jobs(by_topic[JOBS_TOPIC], by_topic[PROGRESS_TOPIC])
+        await self._hear_progress(by_topic[PROGRESS_TOPIC])
         await self._judge(by_topic[POWER_TOPIC])
         for part in in_blocks(by_topic[PARTIALS_TOPIC], BYTES_AT_ONCE):
             await self._take(part)
@@ -201,30 +202,29 @@ class EvaluateStage:
         self._engine.counted.rows(PARTIALS_TOPIC, len(rows))
 
     def _hear_records(self, messages: list[Message]) -> None:
-        """Know of jobs what windows need; the topic's own turn names causes, and refuses what is no record."""
+        """Know of jobs what windows need, and whom to name as causes."""
         if messages:
-            self._evaluator.sums.hear_jobs(self._placed(messages), self._job_log.next_offset)
+            self._evaluator.sums.hear_jobs(self._decoded(messages), self._job_log.next_offset)
 
-    def _placed(self, messages: list[Message]) -> list[job.Placed[job.Job]]:
-        return job.decode_jobs(messages, self._facility.timeline.places).records
+    def _decoded(self, messages: list[Message]) -> list[job.Placed[job.Job]]:
+        """Return records of jobs; what is none is refused before the next snapshot."""
+        found = job.decode_jobs(messages, self._facility.timeline.places)
+        self._no_jobs.append(found.refused)
+        self._engine.counted.rows(JOBS_TOPIC, len(found.records))
+        return found.records
 
-    async def _hear_jobs(self, jobs: list[Message], progress: list[Message]) -> None:
-        if jobs:
-            decoded = job.decode_jobs(jobs, self._facility.timeline.places)
-            self._evaluator.jobs.hear(placed.record for placed in decoded.records)
-            self._engine.counted.rows(JOBS_TOPIC, len(decoded.records))
-            await self._refuse(self._not_yet_refused(decoded.refused))
-        if progress:
-            told = job.decode_progress(progress)
+    async def _refuse_no_jobs(self) -> None:
+        refused, self._no_jobs = self._no_jobs, []
+        if refused:
+            await self._refuse(pl.concat(refused).filter(pl.col("offset") >= self._refused_before))
+
+    async def _hear_progress(self, messages: list[Message]) -> None:
+        if messages:
+            told = job.decode_progress(messages)
             self._engine.counted.rows(PROGRESS_TOPIC, len(told.records))
             await self._refuse(told.refused)
-        for message in (*jobs, *progress):
-            self._positions[message.topic][message.partition] = message.offset + 1
-
-    def _not_yet_refused(self, refused: pl.DataFrame) -> pl.DataFrame:
-        """Leave out what an earlier life refused: the log of jobs is read from its start each time."""
-        before = self._refused_before.get((JOBS_TOPIC, 0), 0)
-        return refused.filter(pl.col("offset") >= before)
+        for message in messages:
+            self._positions[PROGRESS_TOPIC][message.partition] = message.offset + 1
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
         self._engine.counted.refused(refused.select("topic", "reason").iter_rows())
@@ -242,6 +242,7 @@ class EvaluateStage:
 
     async def _write_snapshot(self) -> Mapping[Partition, Place]:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""
+        await self._refuse_no_jobs()
         taken = msgspec.structs.replace(snapshot.take(self._evaluator, self._positions), topics=self._engine.topic_ids)
         await self._producer.flush()
         self._engine.require_place()
@@ -300,7 +301,8 @@ class EvaluateStage:
         # One who stood by has not heard of versions and jobs for as long; the snapshot may be of one that knew them.
         await self._facility.catch_up()
         self._watches = self._watches.following(self._facility.timeline)
-        self._book.hear(self._placed(await self._job_log.catch_up()), self._job_log.next_offset)
+        self._book.hear(self._decoded(await self._job_log.catch_up()), self._job_log.next_offset)
+        self._refused_before = found.jobs_heard
         restored = snapshot.restore(found, self._watches, _streams(), self._book)
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)
@@ -313,7 +315,7 @@ class EvaluateStage:
     def _lost(self, found: Snapshot, positions: Mapping[Partition, int]) -> dict[Partition, int]:
         """Begin the logs anew that are not those of the snapshot; return the positions that this changes."""
         now = self._engine.topic_ids
-        lost = [at for at in positions if found.topics.get(at[0], now.get(at[0])) != now.get(at[0])]
+        lost = [at for at in positions if at[0] in now and found.topics.get(at[0], now[at[0]]) != now[at[0]]]
         for topic, number in lost:
             log.error(
                 "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at 0",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +93,12 @@ class JobBook:
     def newest(self, subject: int) -> Tenure | None:
         """Return what a job has by its newest record; None where it was never heard of."""
         return next((each for each in self._tenures.values() if each.subject == subject), None)
+
+    def below(self, paths: tuple[str, ...], second: int) -> Iterator[Name]:
+        """Yield the jobs that have GPUs in a second of nodes whose path and "/" begin with any of these."""
+        for tenure in self._at_work(second):
+            if any(f"{share.named}/".startswith(paths) for share in tenure.shares_in(second)):
+                yield tenure.name
 
     def _take(self, tenure: Tenure) -> list[Amended]:
         before = self._tenures.get(tenure.name)

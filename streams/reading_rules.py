@@ -18,6 +18,7 @@ from streams.alert_state import Transitions, advance, at_rest, hush
 from streams.carry import carried_machines, carried_readings
 from streams.condition import Ints, Series, judge
 from streams.gauge import spread
+from streams.job_book import JobBook
 from streams.lists import begins
 from streams.meter_rows import MeterRows
 from streams.rack_readings import Evaluations, pass_by, read, settle
@@ -44,14 +45,14 @@ class ReadingRules:
     function of the logs. `since` is the second from which the watch in force counts.
     """
 
-    def __init__(self, watches: Watches, partitions: int, jobs: RunningJobs, since: int = EVER) -> None:
+    def __init__(self, watches: Watches, partitions: int, book: JobBook, since: int = EVER) -> None:
         self.since = since
         self.watch = watches.at(since)
         self.machines = at_rest(len(self.watch.table))
         self.readings = nothing_read(self.watch.gauges, partitions)
         self.notes: dict[int, IdleNote] = {}
         self._watches = watches
-        self._jobs = jobs
+        self._jobs = RunningJobs(book)
         self._came: dict[int, int] = {}
         self._held: list[MeterRows] = []
         self._held_at: dict[int, int] = {}

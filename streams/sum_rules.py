@@ -68,10 +68,9 @@ class SumRules:
         self,
         watches: Watches,
         streams: Iterable[Stream],
-        jobs: RunningJobs,
+        book: JobBook,
         told_through: int = NOTHING,
         *,
-        book: JobBook | None = None,
         heard: int = 0,
     ) -> None:
         self.watch = watches.at(told_through - SECOND)
@@ -81,12 +80,12 @@ class SumRules:
         self.devices.know(self.watch.registry, self.watch.members)
         self.told_through = told_through
         self._watches = watches
-        self._jobs = jobs
+        self._jobs = RunningJobs(book)
         self._kept: dict[int, _Kept] = {}
         self._again: set[int] = set()
         """Minutes to be told again because a second of them was revised."""
         self._recent = RecentPower(self.watch.members)
-        self.jobs = JobSums(JobBook() if book is None else book, heard, told_through)
+        self.jobs = JobSums(book, heard, told_through)
 
     def follow(self, watches: Watches) -> None:
         """Know a longer timeline; seconds that are told stay as they are."""

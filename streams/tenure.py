@@ -7,7 +7,7 @@ each other on a GPU each second belongs to one. Seconds here are whole ones.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -87,8 +87,12 @@ class Tenure:
         """Return a hash of what the job has in a second, NOTHING where it has none."""
         part = self.part(second)
         if part not in self._coverages:
-            self._coverages[part] = coverage_of(share for share in self.shares if share.first <= second < share.end)
+            self._coverages[part] = coverage_of(self.shares_in(second))
         return self._coverages[part]
+
+    def shares_in(self, second: int) -> Iterator[Share]:
+        """Yield what the job has in a second."""
+        return (share for share in self.shares if share.first <= second < share.end)
 
     def gpus(self, second: int, slots: GpuSlots) -> Int64s:
         """Return the slots of the GPUs that the job has in a second, ascending, each once."""

@@ -22,7 +22,7 @@ LATELY = timedelta(seconds=60)
 
 READERS: Mapping[str, tuple[str, ...]] = {
     "roll-up": ("telemetry.gpu.v1", "telemetry.power.v1"),
-    "evaluate": ("telemetry.power.v1", "windows.rack.v1", "telemetry.jobs.v1", "telemetry.progress.v1"),
+    "evaluate": ("telemetry.power.v1", "windows.rack.v1", "telemetry.progress.v1"),
 }
 """The apps without which there are no alerts, and the topics of which each must have every partition."""
 

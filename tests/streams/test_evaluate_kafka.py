@@ -241,12 +241,18 @@ def test_a_second_evaluator_stands_by_and_takes_over(fresh_kafka: EmbeddedKafka,
             assert asyncio.run(snapshots(bootstrap)) > 0
 
 
-async def snapshots(bootstrap: str) -> int:
-    """Return how many snapshots there are, at least one once the living evaluator has had its two seconds."""
+async def snapshots(bootstrap: str, wanted: int = 1) -> int:
+    """Return how many snapshots there are, as many as wanted once the living evaluator has had its two seconds."""
     deadline = time.monotonic() + 15
-    while not (found := len(await read_to_end(bootstrap, "alerts.state.v1"))) and time.monotonic() < deadline:
+    while (found := len(await read_to_end(bootstrap, "alerts.state.v1"))) < wanted and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
     return found
+
+
+def a_further_snapshot(bootstrap: str) -> None:
+    """Wait until the living evaluator has written what it knows by now."""
+    before = asyncio.run(snapshots(bootstrap, 0))
+    assert asyncio.run(snapshots(bootstrap, before + 1)) > before
 
 
 GARBAGE = (b"", b"\x00\xff garbage", b"{", b"ARROW1" * 100, b"[" * 5_000, b'{"job": NaN}')
@@ -270,6 +276,11 @@ def test_garbage_on_its_topics_is_refused_by_name_and_stops_nothing(fresh_kafka:
     with an_evaluator(bootstrap, rules):
         assert asyncio.run(until_all_are_told(bootstrap, 1, within_secs=20))
         refused = asyncio.run(until_refused(bootstrap, len(JUDGED_HERE) * len(GARBAGE)))
+        a_further_snapshot(bootstrap)
+    told = len(asyncio.run(read_to_end(bootstrap, "telemetry.rejected.v1")))
+    with an_evaluator(bootstrap, rules):
+        a_further_snapshot(bootstrap)
+    assert len(asyncio.run(read_to_end(bootstrap, "telemetry.rejected.v1"))) == told, "refused again after a restart"
     assert refused == {topic: len(GARBAGE) for topic in JUDGED_HERE}
     listed = CliRunner().invoke(alerts_verb, ["--bootstrap", bootstrap, "--state", "all", "--format", "json"])
     assert listed.exit_code == 0
