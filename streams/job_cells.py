@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,10 +19,10 @@ from streams.job_book import JobBook, Plan
 from streams.lists import begins
 from streams.partial_rows import Nullable, rows_of
 from streams.ring import RingView
+from streams.runs import Runs, there
 
 Bools = NDArray[np.bool_]
 Int64s = NDArray[np.int64]
-Starts = NDArray[np.intp]
 
 
 class JobSeconds(NamedTuple):
@@ -49,12 +49,12 @@ class JobSeconds(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Where the GPUs of each job of a plan stand among the columns of a view: `of[starts[i]:]`, and which job it is."""
+    """Where the GPUs of each job of a plan stand among the columns of a view: run by run in `of`, each of a `job`."""
 
     plan: Plan
     slots: Int64s
     of: Int64s
-    starts: Starts
+    runs: Runs
     job: Int64s
 
     @classmethod
@@ -66,13 +66,13 @@ class Columns(NamedTuple):
         here = at >= 0
         job = plan.job[here]
         starts = np.flatnonzero(begins(job))
-        return cls(plan, slots, at[here], starts, job[starts])
+        return cls(plan, slots, at[here], Runs.between(starts, len(job)), job[starts])
 
     def touched(self, slots: Int64s) -> Bools:
         """Tell which of the jobs have any of these slots."""
         marked = np.zeros(len(self.slots), np.bool_)
         marked[np.searchsorted(self.slots, slots)] = True
-        return np.logical_or.reduceat(marked[self.of], self.starts)
+        return np.logical_or.reduceat(marked[self.of], self.runs.starts)
 
 
 def planned(book: JobBook, view: RingView, slots: GpuSlots) -> Iterator[tuple[Plan, RingView]]:
@@ -89,15 +89,14 @@ def planned(book: JobBook, view: RingView, slots: GpuSlots) -> Iterator[tuple[Pl
 
 def job_seconds(view: RingView, columns: Columns) -> JobSeconds:
     """Sum the cells of a view, all its seconds of one plan, by job; of what nothing came there is no row."""
-    plan, _, of, starts, job = columns
+    plan, _, of, runs, job = columns
     cells = view if len(of) == len(view.slot) and _is_all(of) else _picked(view, of)
-    came, powered, used = _there(cells.micros), _there(cells.power), _there(cells.utilization)
-    some, reporting, used_by = (_count(there, columns, cells) for there in (came, powered, used))
-    power, utilization = _sum(cells.power, powered, starts), _sum(cells.utilization, used, starts)
-    power_max = power if np.may_share_memory(view.power, view.power_max) else _sum(cells.power_max, powered, starts)
-    micros, warmth = _sum(cells.micros, came, starts), _sum(cells.temperature, None, starts)
-    readings = _sum(cells.readings, came, starts)
-    youngest = np.minimum.reduceat(_filled(cells.micros, came, SECOND), starts, axis=1)
+    came, powered, used = there(cells.micros), there(cells.power), there(cells.utilization)
+    some, reporting, used_by = (runs.number(each, len(cells.second)) for each in (came, powered, used))
+    power, utilization = runs.total(cells.power, powered), runs.total(cells.utilization, used)
+    power_max = power if np.may_share_memory(view.power, view.power_max) else runs.total(cells.power_max, powered)
+    micros, warmth = runs.total(cells.micros, came), runs.total(cells.temperature)
+    readings = runs.total(cells.readings, came)
     rows = JobSeconds(
         second=np.broadcast_to(view.second[:, None], some.shape),
         subject=np.broadcast_to(plan.subject[job], some.shape),
@@ -105,12 +104,12 @@ def job_seconds(view: RingView, columns: Columns) -> JobSeconds:
         coverage=np.broadcast_to(plan.coverage[job], some.shape),
         power_deciwatts=np.where(reporting > 0, power, -1),
         power_max_deciwatts=np.where(reporting > 0, power_max, -1),
-        nameplate_milliwatts=_nameplate(powered, plan.slots.nameplate_milliwatts[view.slot[of]], columns, some.shape),
+        nameplate_milliwatts=_nameplate(powered, plan.slots.nameplate_milliwatts[view.slot[of]], runs, some.shape),
         utilization_sum_e4=utilization,
         utilization_count=used_by,
-        temperature=np.maximum.reduceat(cells.temperature, starts, axis=1).astype(np.int64),
+        temperature=runs.greatest(cells.temperature),
         reporting=reporting,
-        oldest_age_microseconds=SECOND - youngest.astype(np.int64),
+        oldest_age_microseconds=runs.oldest_age(cells.micros, came),
         readings=readings,
         digest=_digest(micros, power, power_max, reporting, utilization, used_by, warmth, readings),
     )
@@ -154,32 +153,12 @@ def _is_all(of: Int64s) -> bool:
     return bool(of[0] == 0 and np.all(np.diff(of) == 1))
 
 
-def _there(column: NDArray[Any]) -> Bools | None:
-    """Return which cells have a value; None = all of them."""
-    return None if column.min() >= 0 else column >= 0
-
-
-def _filled(column: NDArray[Any], there: Bools | None, value: int) -> NDArray[Any]:
-    return column if there is None else np.where(there, column, column.dtype.type(value))
-
-
-def _sum(column: NDArray[Any], there: Bools | None, starts: Starts) -> Int64s:
-    return np.add.reduceat(_filled(column, there, 0), starts, axis=1, dtype=np.int64)
-
-
-def _count(there: Bools | None, columns: Columns, cells: RingView) -> Int64s:
-    if there is not None:
-        return np.add.reduceat(there, columns.starts, axis=1, dtype=np.int64)
-    counts = np.diff(np.append(columns.starts, len(columns.of)))
-    return np.broadcast_to(counts, (len(cells.second), len(counts)))
-
-
-def _nameplate(powered: Bools | None, nameplates: Int64s, columns: Columns, shape: tuple[int, ...]) -> Int64s:
+def _nameplate(powered: Bools | None, nameplates: Int64s, runs: Runs, shape: tuple[int, ...]) -> Int64s:
     """Return Σ of the nameplates of what reports power; −1 where one of them is not known."""
     plates = np.broadcast_to(nameplates, (shape[0], len(nameplates))) if powered is not None else nameplates[None, :]
-    watts = _sum(np.maximum(plates, 0), powered, columns.starts)
+    watts = runs.total(np.maximum(plates, 0), powered)
     if nameplates.min() < 0:
-        watts = np.where(_sum(plates < 0, powered, columns.starts) > 0, -1, watts)
+        watts = np.where(runs.total(plates < 0, powered) > 0, -1, watts)
     return np.broadcast_to(watts, shape)
 
 

@@ -77,40 +77,44 @@ def windows_of(members: Members, block: Block, *, every_seconds: int) -> pl.Data
 def rows_of(whose: pl.DataFrame, block: Block, *, every_seconds: int) -> pl.DataFrame:
     """Return WINDOW rows of a block whose subjects are the rows of a frame (subject_kind, subject, basis, facility)."""
     windows, subjects = block.power.shape
-    count = block.utilization_count.ravel()
-    power = _column(block.power, 1e-3)
 
     def of_subject(name: str) -> Ints:
         return np.tile(whose[name].to_numpy(), windows)
 
-    def all_of(value: int) -> Ints:
-        return np.full(windows * subjects, value)
-
+    measured = _measured(block)
     columns: dict[str, Column] = {
+        **measured,
         "window_start": np.repeat(block.seconds, subjects),
-        "every_seconds": all_of(every_seconds),
+        "every_seconds": np.full(windows * subjects, every_seconds),
         "subject_kind": of_subject("subject_kind"),
         "subject": of_subject("subject"),
-        "power_watts": power,
+        "power_basis": Nullable(of_subject("basis"), measured["power_watts"].is_null),
+        "version_admission": np.where(block.admission == MISSING, ADMISSION_VERSION, block.admission).ravel(),
+        "version_facility": of_subject("facility"),
+        "version_generation": np.zeros(windows * subjects, np.int64),
+        "version_readings": block.readings.ravel(),
+        "version_digest": block.digest.ravel(),
+        "expected": block.expected.ravel(),
+        "reporting": block.reporting.ravel(),
+    }
+    return partial_rows.rows_of(WINDOW, columns, windows * subjects)
+
+
+def _measured(block: Block) -> dict[str, Nullable]:
+    """Return the columns of WINDOW that are null where nothing is known, in its units."""
+    count = block.utilization_count.ravel()
+    return {
+        "power_watts": _column(block.power, 1e-3),
         "power_low_watts": _column(block.low, 1e-3),
         "power_high_watts": _column(block.high, 1e-3),
         "power_max_watts": _column(block.peak, 1e-3),
-        "power_basis": Nullable(of_subject("basis"), power.is_null),
         "current_square_seconds": _column(block.current_square, 1e-6),
         "energy_joules": _column(block.energy, 1e-3),
         "energy_method": _whole(block.energy_method),
         "utilization_fraction": Nullable(block.utilization_sum.ravel() / np.maximum(count, 1) / 1e4, count <= 0),
         "temperature_max_celsius": _column(block.temperature, 1e-1),
-        "expected": block.expected.ravel(),
-        "reporting": block.reporting.ravel(),
         "oldest_age_seconds": _column(block.oldest_age, 1e-6),
-        "version_admission": np.where(block.admission == MISSING, ADMISSION_VERSION, block.admission).ravel(),
-        "version_facility": of_subject("facility"),
-        "version_generation": all_of(0),
-        "version_readings": block.readings.ravel(),
-        "version_digest": block.digest.ravel(),
     }
-    return partial_rows.rows_of(WINDOW, columns, windows * subjects)
 
 
 def _column(values: Ints, unit: float) -> Nullable:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.cells import SECOND, Cells, Int32s, Int64s, Words
+from streams.cells import SECOND, Cells, Int64s, Words
 from streams.digest import SPREAD, WORD, mixed, summed
 from streams.gpu_rows import GpuRows
 from streams.gpu_slots import GpuSlots
+from streams.runs import Bools, Runs, there
 
 HALF = 1 << 32
 
@@ -42,7 +43,7 @@ class Layout(NamedTuple):
     """Where the GPUs of each rack stand among columns, and their slots."""
 
     racks: Int64s
-    starts: Int64s
+    runs: Runs
     slots: Int64s
 
     @classmethod
@@ -50,7 +51,8 @@ class Layout(NamedTuple):
         """Lay out the GPUs of racks one rack after the other."""
         counts = slots.rack_count[racks]
         starts = np.cumsum(counts) - counts
-        return cls(racks, starts, np.repeat(slots.rack_first[racks] - starts, counts) + np.arange(counts.sum()))
+        numbers = np.repeat(slots.rack_first[racks] - starts, counts) + np.arange(counts.sum())
+        return cls(racks, Runs(starts, counts), numbers)
 
 
 def rack_seconds(seconds: Int64s, cells: Cells, is_merged: bool, layout: Layout, slots: GpuSlots) -> RackSeconds:
@@ -60,44 +62,28 @@ def rack_seconds(seconds: Int64s, cells: Cells, is_merged: bool, layout: Layout,
     """
     if not cells.micros.size:
         return RackSeconds.nothing()
-    racks, starts, numbers = layout
-    expected = np.broadcast_to(slots.rack_count[racks], (len(seconds), len(racks)))
-
-    def total(values: NDArray[Any]) -> Int64s:
-        return np.add.reduceat(values, starts, axis=1, dtype=np.int64)
-
-    def counted(values: NDArray[Any]) -> tuple[Int64s, Int64s]:
-        """Return Σ and number of what is not missing."""
-        if values.min() >= 0:
-            return total(values), expected
-        is_there = values >= 0
-        return total(values * is_there), total(is_there)
-
-    power, reporting = counted(cells.power)
-    power_max = counted(cells.power_max)[0] if is_merged else power
-    utilization, utilized = counted(cells.utilization)
-    youngest, came = np.minimum.reduceat(_unheard(cells.micros), starts, axis=1), counted(cells.micros)[1]
+    racks, runs, numbers = layout
+    came, powered, used = there(cells.micros), there(cells.power), there(cells.utilization)
+    heard, reporting, utilized = (runs.number(each, len(seconds)) for each in (came, powered, used))
+    power = runs.total(cells.power, powered)
+    power_max = runs.total(cells.power_max, there(cells.power_max)) if is_merged else power
+    digests = cells.digest if is_merged else hashes(seconds, cells, slots.identity[numbers])
     columns = RackSeconds(
-        second=np.broadcast_to(seconds[:, None], expected.shape),
-        rack=np.broadcast_to(racks, expected.shape),
+        second=np.broadcast_to(seconds[:, None], heard.shape),
+        rack=np.broadcast_to(racks, heard.shape),
         power_deciwatts=np.where(reporting > 0, power, -1),
         power_max_deciwatts=np.where(reporting > 0, power_max, -1),
-        silent_nameplate_milliwatts=_silent_nameplate(cells.power, slots.nameplate_milliwatts, layout),
-        utilization_sum_e4=utilization,
+        silent_nameplate_milliwatts=_silent_nameplate(powered, slots.nameplate_milliwatts[numbers], runs, heard.shape),
+        utilization_sum_e4=runs.total(cells.utilization, used),
         utilization_count=utilized,
-        temperature=np.maximum.reduceat(cells.temperature, starts, axis=1).astype(np.int64),
-        expected=expected,
+        temperature=runs.greatest(cells.temperature),
+        expected=np.broadcast_to(runs.counts, heard.shape),
         reporting=reporting,
-        oldest_age_microseconds=SECOND - youngest.astype(np.int64),
-        readings=total(cells.readings) if is_merged else came,
-        digest=summed(cells.digest if is_merged else hashes(seconds, cells, slots.identity[numbers]), starts, axis=1),
+        oldest_age_microseconds=runs.oldest_age(cells.micros, came),
+        readings=runs.total(cells.readings) if is_merged else heard,
+        digest=summed(digests, runs.starts, axis=1),
     )
-    return _present(columns, came > 0)
-
-
-def _unheard(micros: Int32s) -> Int32s:
-    """Return micros with SECOND where nothing came: the age of such a cell is 0."""
-    return micros if micros.min() >= 0 else np.where(micros < 0, np.int32(SECOND), micros)
+    return _present(columns, heard > 0)
 
 
 def _present(columns: RackSeconds, came: NDArray[np.bool_]) -> RackSeconds:
@@ -107,14 +93,12 @@ def _present(columns: RackSeconds, came: NDArray[np.bool_]) -> RackSeconds:
     return RackSeconds(*(column[came] for column in columns))
 
 
-def _silent_nameplate(power: Int32s, nameplates: Int64s, layout: Layout) -> Int64s:
+def _silent_nameplate(powered: Bools | None, nameplate: Int64s, runs: Runs, shape: tuple[int, ...]) -> Int64s:
     """Return Σ of the nameplates of what is silent; −1 where one of them is not known."""
-    if power.min() >= 0:
-        return np.zeros((len(power), len(layout.starts)), np.int64)
-    silent, nameplate = power < 0, nameplates[layout.slots]
-    watts = np.add.reduceat(silent * np.maximum(nameplate, 0), layout.starts, axis=1)
-    unknown = np.add.reduceat(silent & (nameplate < 0), layout.starts, axis=1, dtype=np.int64)
-    return np.where(unknown > 0, -1, watts)
+    if powered is None:
+        return np.zeros(shape, np.int64)
+    watts = runs.total(np.maximum(nameplate, 0), ~powered)
+    return np.where(runs.number(~powered & (nameplate < 0), len(powered)) > 0, -1, watts)
 
 
 def hashes(seconds: Int64s, cells: Cells, identity: Words) -> Words:

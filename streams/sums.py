@@ -80,15 +80,13 @@ def subjects_of(sources: Sources) -> Block:
     width = len(members.subjects)
     watts = power.sum(sources.power, width)
     low, high = _bounds(members, sources, watts)
-    current = power.sum(sources.column("current_square_microseconds"), width)
-    current[:, ~members.has_one_source] = MISSING
     return Block(
         seconds=sources.seconds,
         power=watts,
         low=low,
         high=high,
         peak=power.sum(sources.peak, width),
-        current_square=current,
+        current_square=_current_square(sources),
         energy=power.sum(sources.energy, width),
         energy_method=power.greatest(sources.column("energy_method"), width),
         utilization_sum=gpus.sum(sources.column("utilization_sum_e4"), width),
@@ -101,6 +99,14 @@ def subjects_of(sources: Sources) -> Block:
         digest=counted.sum(zeroed(sources.column("digest"))),
         admission=sources.admission,
     )
+
+
+def _current_square(sources: Sources) -> Ints:
+    """Return the currents' squares: those of several sources make no sum."""
+    members = sources.members
+    current = members.power.sum(sources.column("current_square_microseconds"), len(members.subjects))
+    current[:, ~members.has_one_source] = MISSING
+    return current
 
 
 def _bounds(members: Members, sources: Sources, power: Ints) -> tuple[Ints, Ints]:
@@ -155,17 +161,19 @@ class Sources:
     def _rest(self) -> Ints:
         return self.members.sources["rest_milliwatts"].to_numpy()
 
+    def _with_rest(self, name: str) -> Ints:
+        said = self.column(name)
+        return np.where(said == MISSING, MISSING, said + self._rest)
+
     @property
     def power(self) -> Ints:
         """Return power with the modelled rest of racks that are the sum of their GPUs."""
-        watts = self.column("power_milliwatts")
-        return np.where(watts == MISSING, MISSING, watts + self._rest)
+        return self._with_rest("power_milliwatts")
 
     @property
     def energy(self) -> Ints:
         """Return energy with that of the same rest: mW over a second are mJ."""
-        energy = self.column("energy_millijoules")
-        return np.where(energy == MISSING, MISSING, energy + self._rest)
+        return self._with_rest("energy_millijoules")
 
     @property
     def whole_power(self) -> Ints:
@@ -176,8 +184,7 @@ class Sources:
     @property
     def peak(self) -> Ints:
         """Return the largest readings, with the same rest."""
-        watts = self.column("power_max_milliwatts")
-        return np.where(watts == MISSING, MISSING, watts + self._rest)
+        return self._with_rest("power_max_milliwatts")
 
     @property
     def expected(self) -> Ints:

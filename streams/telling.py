@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -112,8 +112,7 @@ def _rows(happened: Transitions) -> Iterator[tuple[int, ...]]:
 def _alert(watch: Watch, told: _Told, facts: Facts, causes: Causes) -> Alert:
     row = watch.rows[told.row]
     rule, path = watch.rules[row.rule], row.path
-    known = told.where >= 0
-    value = float(facts.value[told.where]) if known else None
+    measured = {} if told.where < 0 else _measured(told, facts)
     unit: Unit = "A" if row.metric == "current_amps" else "W"
     begins = told.code < TO_STALE
     return Alert(
@@ -128,17 +127,24 @@ def _alert(watch: Watch, told: _Told, facts: Facts, causes: Causes) -> Alert:
         start=moment(told.start),
         at=moment(told.at),
         fired=None if told.fired == NEVER else moment(told.fired),
-        value=value,
         limit=row.limit,
         threshold=row.threshold,
         unit=unit,
-        basis=_BASIS.get(int(facts.basis[told.where])) if known else None,
-        expected=int(facts.expected[told.where]) if known else None,
-        reporting=int(facts.reporting[told.where]) if known else None,
-        summary=_words(watch, told, value, unit),
-        evidence=_evidence(told, facts) if known else (),
+        summary=_words(watch, told, measured.get("value"), unit),
         cause=causes(row.subject_kind, row.subject, path, told.start) if begins else (),
+        **measured,
     )
+
+
+def _measured(told: _Told, facts: Facts) -> dict[str, Any]:
+    """Return what an alert says of the evaluation that it comes from."""
+    return {
+        "value": float(facts.value[told.where]),
+        "basis": _BASIS.get(int(facts.basis[told.where])),
+        "expected": int(facts.expected[told.where]),
+        "reporting": int(facts.reporting[told.where]),
+        "evidence": _evidence(told, facts),
+    }
 
 
 def _words(watch: Watch, told: _Told, value: float | None, unit: Unit) -> str:

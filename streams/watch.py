@@ -22,6 +22,7 @@ from streams.members import Members, members_of
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
+KEY = ("subject_kind", "subject")
 _NO_DATA = {"unknown": UNKNOWN, "breach": A_BREACH, "ok": OK}
 
 
@@ -70,21 +71,11 @@ class Watch:
 
 def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
     """Return what `rules` watch in `registry`, and the canary's rule after them."""
-    key = ["subject_kind", "subject"]
-    table = resolve(rules, registry).join(_paths(registry), on=key, how="left", maintain_order="left")
+    table = resolve(rules, registry).join(_paths(registry), on=KEY, how="left", maintain_order="left")
     table = pl.concat([table, canary.watched(rule=len(rules))]).with_row_index("row")
     rules = (*rules, canary.RULE)
     gauges, members = gauges_of(table, registry), members_of(registry)
-    gauge = _index(
-        table.filter(pl.col("input") == "reading").select("row", *key, _metric()),
-        gauges.subjects.rename({"gauge": "index"}),
-        len(table),
-    )
-    subject = _index(
-        table.filter(pl.col("input") == "partial").select("row", *key),
-        members.subjects.select(*key).with_row_index("index"),
-        len(table),
-    )
+    gauge = _index(table, "reading", gauges.subjects.rename({"gauge": "index"}))
     reading_rows = np.flatnonzero(gauge >= 0)
     return Watch(
         registry=registry,
@@ -99,7 +90,7 @@ def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
         clear=table["clear"].to_numpy(),
         is_below=(table["fires"] == "below").to_numpy(),
         gauge=gauge,
-        subject=subject,
+        subject=_index(table, "partial", members.subjects.select(*KEY).with_row_index("index")),
         rows_of_gauge=Lists.grouped(gauge[reading_rows], reading_rows),
     )
 
@@ -107,10 +98,6 @@ def watch(rules: Sequence[Rule], registry: Registry) -> Watch:
 def rule_version(rule: Rule) -> str:
     """Return a short hash of all that a rule says: another version is another rule under the same id."""
     return blake2b(rule.model_dump_json().encode(), digest_size=4).hexdigest()
-
-
-def _metric() -> pl.Expr:
-    return pl.col("metric").replace_strict(METRICS, return_dtype=pl.Int64)
 
 
 def _paths(registry: Registry) -> pl.DataFrame:
@@ -121,12 +108,14 @@ def _paths(registry: Registry) -> pl.DataFrame:
     return known.select(subject_kind="kind", subject="id", path="path", site="site_path")
 
 
-def _index(rows: pl.DataFrame, known: pl.DataFrame, count: int) -> Ints:
-    """Return, per rule row, the index of `known` that its key names, −1 where none does."""
-    keys = [name for name in rows.columns if name != "row"]
+def _index(table: pl.DataFrame, reads: str, known: pl.DataFrame) -> Ints:
+    """Return, per rule row, the `index` of the row of `known` that it is about, −1 where it reads something else."""
+    keys = [name for name in known.columns if name != "index"]
+    rows = table.filter(pl.col("input") == reads)
+    rows = rows.with_columns(pl.col("metric").replace_strict(METRICS, default=None, return_dtype=pl.Int64))
     whole = [pl.col(name).cast(pl.Int64) for name in keys]
-    found = rows.with_columns(whole).join(known.with_columns(whole).select(*keys, "index"), on=keys)
-    index = np.full(count, -1)
+    found = rows.with_columns(whole).join(known.with_columns(whole), on=keys)
+    index = np.full(len(table), -1)
     index[found["row"].to_numpy()] = found["index"].cast(pl.Int64).to_numpy()
     return index
 
