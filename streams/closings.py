@@ -49,6 +49,11 @@ class Bound(NamedTuple):
         """Return the end of the seconds that this stream holds up no longer."""
         return OPEN_END if self.is_open else max(self.closed, self.told)
 
+    def closed_through(self, told_through: int) -> Bound:
+        """Return the bound of a stream that closed all before `told_through`, or only ever was idle."""
+        was_idle = self.closed == NOTHING and self != Bound()
+        return self if was_idle else self._replace(closed=max(self.closed, told_through))
+
 
 class Closed(NamedTuple):
     """Hold the seconds `[first_second, end_second)` of all sites, closed together; rows by second and stream.
@@ -123,9 +128,10 @@ class Closings:
         """Return closings that go on with the bounds of these where the log lost what came before `offset`.
 
         What is gone may have revised what is told, or what comes may: nobody knows what that was told of. What it
-        closed beyond shows where a stream goes on (`_note_hole`).
+        closed beyond shows where a stream goes on (`_note_hole`): whatever was told, every stream had closed.
         """
-        after = Closings(self._number, bounds=self._bounds, evaluated=self.evaluated, next_offset=offset)
+        bounds = {stream: bound.closed_through(told_through) for stream, bound in self._bounds.items()}
+        after = Closings(self._number, bounds=bounds, evaluated=self.evaluated, next_offset=offset)
         after.too_late, after.newest = self.too_late, self.newest
         after.late, after.lost, after.conflicts = self.late, self.lost, self.conflicts
         if told_through != NOTHING:

@@ -139,13 +139,12 @@ class EvaluateStage:
         if self._evaluator.is_behind or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
         self._tell_too_late()
-        await self._ask()
-        return await self._write_snapshot()
+        return await self._note_place(ASK_EVERY_SECS)
 
     async def close(self) -> None:
         """Write a last snapshot and disconnect."""
         if not self._evaluator.is_behind:
-            await self._write_snapshot()
+            await self._note_place(ask_every_secs=0)
         await self._open.aclose()
 
     async def _hear_of_the_facility(self, messages: list[Message]) -> None:
@@ -240,6 +239,11 @@ class EvaluateStage:
             topic = WINDOWS_TOPIC if minute.table == "windows" else HISTOGRAMS_TOPIC
             await self._producer.send(topic, *message_of_minute(minute))
 
+    async def _note_place(self, ask_every_secs: float) -> Mapping[Partition, Place]:
+        """Write a snapshot, but none past what is still to be asked for: a restart must read that again."""
+        await self._ask(ask_every_secs)
+        return {} if self._evaluator.sums.is_asking else await self._write_snapshot()
+
     async def _write_snapshot(self) -> Mapping[Partition, Place]:
         """Wait until all that was told is acknowledged, then write where this evaluator stands."""
         await self._refuse_no_jobs()
@@ -250,9 +254,9 @@ class EvaluateStage:
         self._written_at = time.monotonic()
         return {(topic, at): Place(offset) for topic, found in taken.positions.items() for at, offset in found.items()}
 
-    async def _ask(self) -> None:
-        """Ask for what windows lack to be recomputed; a restart reads again what it had to ask for."""
-        if not self._evaluator.sums.is_asking or time.monotonic() - self._asked_at < ASK_EVERY_SECS:
+    async def _ask(self, every_secs: float) -> None:
+        """Ask for what windows lack to be recomputed."""
+        if not self._evaluator.sums.is_asking or time.monotonic() - self._asked_at < every_secs:
             return
         self._asked_at = time.monotonic()
         asked = self._evaluator.sums.asks()

@@ -23,7 +23,7 @@ from broker.consumer import assigned, read_to_end
 from broker.facility import publish
 from broker.producer import Producer
 from broker.supervisor import Supervisor
-from schemas import arrow, recomputation
+from schemas import arrow, partial, recomputation
 from schemas.alert import Alert, decode_alert
 from schemas.column import Record
 from schemas.gpu import GPU
@@ -70,11 +70,11 @@ class Site:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def run(self) -> None:
-        """Start the workers."""
+    def run(self, *parts: str) -> None:
+        """Start the workers, or those of some parts alone."""
         settings = Settings(self.bootstrap, Path("/nowhere"), clock="event", rules=self._rules)
         os.environ["PYTHONPATH"] = str(REPOSITORY)
-        crew = workers(("roll-up", "evaluate"), settings)
+        crew = workers(parts or ("roll-up", "evaluate"), settings)
         self._running.enter_context(Supervisor(crew, self.logs, report=self.lines.append))
 
     def stop(self) -> None:
@@ -117,6 +117,15 @@ class Site:
         )
         count = dict(stands.group_by(pl.col("window_start").cast(pl.Int64) // SECOND - START).len().iter_rows())
         return [second for second in seconds if count.get(second) != len(RACKS)]
+
+    def closed(self) -> int:
+        """Return the end of the seconds after START that every partition of which something came has closed."""
+        closed: dict[tuple[str, int], int] = {}
+        for message in asyncio.run(read_to_end(self.bootstrap, PARTIALS)):
+            envelope = partial.decode_envelope(message)
+            if envelope.kind == "closing":
+                closed[envelope.topic, envelope.partition] = envelope.end_second // SECOND - START
+        return min(closed.values(), default=0)
 
     def alerts(self) -> list[tuple[str, int]]:
         """Return the transitions of racks that were told, each once, by the second after START."""

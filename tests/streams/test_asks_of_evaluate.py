@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import polars as pl
@@ -10,9 +13,11 @@ import pytest
 from schemas.partial import PARTIAL, Envelope
 from schemas.registry import Registry, assign
 from schemas.timeline import Timeline
+from streams import evaluate_app, snapshot
 from streams.evaluate import Evaluator
 from streams.watches import Watches
 from tests.schemas.small_facility import facility, site
+from tests.streams.test_turns_of_evaluate import closing, staged
 
 START = 1_721_116_800_000_000
 SECOND = 1_000_000
@@ -28,7 +33,8 @@ class Told:
     """An evaluator that is told of one meter in two partitions."""
 
     def __init__(self, registry: Registry) -> None:
-        self.evaluator = Evaluator(Watches((), Timeline.always(registry)), [A, B])
+        self.watches = Watches((), Timeline.always(registry))
+        self.evaluator = Evaluator(self.watches, [A, B])
         self._offset = 0
 
     def say(
@@ -120,3 +126,58 @@ def test_what_a_lost_log_of_partials_may_have_revised_or_closed_is_asked_for(tol
     told.say("closing", 25)
     told.say("closing", 23, stream=B)
     assert told.asked() == [("lost", 20, 25)]
+
+
+def test_a_restart_that_finds_its_log_cut_asks_for_all_between_what_was_told_and_where_it_goes_on(told: Told) -> None:
+    """Fails where the bounds are those of the place that is gone: there nobody had closed anything yet."""
+    for second in range(1, 20):
+        told.say("closing", second, stream=B)
+        told.say("closing", second)
+    found = snapshot.decode(snapshot.take(told.evaluator, {}).encode())
+    told.evaluator = snapshot.restore(found, told.watches, [A, B]).evaluator
+    told.evaluator.lose("windows.rack.v1", 0, 1_000)
+    told.say("closing", 25)
+    told.say("closing", 23, stream=B)
+    assert told.asked() == [("lost", 0, 25)]
+
+
+def test_a_stream_that_was_idle_when_the_log_was_cut_begins_where_it_likes(told: Told) -> None:
+    """Fails where it passes for one that closed what was told: a day of idleness would be recomputed."""
+    idle = ("telemetry.power.v1", 2)
+    told.evaluator = Evaluator(told.watches, [A, B, idle])
+    told.say("idle", 20, stream=idle, rows=0)
+    for second in range(20):
+        told.say("closing", second, stream=B)
+        told.say("closing", second)
+    told.evaluator.lose("windows.rack.v1", 0, 1_000)
+    for stream in (A, B):
+        told.say("closing", 20, stream=stream)
+    told.say("closing", 80_000, stream=idle)
+    assert told.asked() == [("lost", 0, 20)]
+
+
+@pytest.fixture
+def asking() -> Any:
+    """Return a stage that has to ask for seconds that were lost and asked for others a moment ago."""
+    stage, kafka = staged()
+    stage._asked_at, stage._written_at = time.monotonic(), -evaluate_app.SNAPSHOT_EVERY_SECS
+    assert asyncio.run(stage.drain([closing(0, 0), closing(1, 7)])) == {}
+    kafka.sent.clear()
+    return stage, kafka
+
+
+def test_no_snapshot_is_written_past_what_is_still_to_be_asked_for(asking: Any) -> None:
+    """Fails where a kill within ten seconds of the last request would leave the seconds unasked for."""
+    stage, kafka = asking
+    assert asyncio.run(stage.drain([])) == {}
+    assert kafka.sent == []
+    stage._asked_at -= evaluate_app.ASK_EVERY_SECS
+    assert asyncio.run(stage.drain([]))
+    assert kafka.sent == ["recomputations.v1", "alerts.state.v1"]
+
+
+def test_one_that_is_asked_to_end_asks_first(asking: Any) -> None:
+    stage, kafka = asking
+    stage._open = AsyncExitStack()
+    asyncio.run(stage.close())
+    assert kafka.sent == ["recomputations.v1", "alerts.state.v1"]

@@ -49,6 +49,9 @@ class Kafka:
     async def flush(self) -> None:
         pass
 
+    def require_place(self) -> None:
+        pass
+
 
 def reading_over_the_limit() -> Message:
     row = GOOD | {"time": START, "meter": FEED, "level": 5, "current_amps": 110.0, "power_watts": 70_000.0}
@@ -66,11 +69,17 @@ def closing(offset: int, second: int) -> Message:
     return Message(PARTIALS_TOPIC, 0, offset, start, b"k", value, tuple(headers))
 
 
+def staged() -> tuple[evaluate_app.EvaluateStage, Kafka]:
+    """Return a stage of one partition, and what it reads from and writes to."""
+    stage, kafka = stage_of(REGISTRY), Kafka()
+    stage._engine, stage._producer, stage._evaluator = kafka, kafka, Evaluator(stage._watches, [(POWER_TOPIC, 0)])
+    return stage, kafka
+
+
 def drained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Drain three partials while a reading comes in; return the topics of what was sent, in order."""
     monkeypatch.setattr(evaluate_app, "BYTES_AT_ONCE", 1)
-    stage, kafka = stage_of(REGISTRY), Kafka()
-    stage._engine, stage._producer, stage._evaluator = kafka, kafka, Evaluator(stage._watches, [(POWER_TOPIC, 0)])
+    stage, kafka = staged()
     kafka.reading.append(reading_over_the_limit())
     asyncio.run(stage.drain([closing(offset, offset) for offset in range(3)]))
     return kafka.sent
