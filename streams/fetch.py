@@ -7,6 +7,7 @@ rebalance (19a); and it commits without metadata. Each is mended here by overrid
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -21,12 +22,14 @@ from faust.types import TP, ConsumerMessage
 
 from broker import batches
 from broker.consumer import to_message
+from schemas.errors import UnavailableError
 from schemas.message import Message
 from streams.reading import Partition
 from streams.stage import Place
 
 logger = logging.getLogger("wattline.streams")
 
+PLACED_WITHIN_SECS = 60.0
 FRESH_SECS = 1.5
 """A fetch of an idle partition is answered every 100 ms, and asked again when the one before is taken in."""
 
@@ -142,7 +145,19 @@ class PlacedConsumer(Consumer):
         )
 
     async def perform_seek(self) -> None:
-        """Seek as Faust does, then to the app's own places: a seek made earlier would be undone here."""
+        """Seek as Faust does, then to the app's own places: a seek made earlier would be undone here.
+
+        Trap: Faust waits 90 s for this, then reads on, wherever that is.
+        """
+        try:
+            async with asyncio.timeout(PLACED_WITHIN_SECS):
+                await self._perform_seek()
+        except TimeoutError:
+            self.app.engine.fail(
+                UnavailableError(f"no place to read from within {PLACED_WITHIN_SECS:.0f} s: is the broker away?")
+            )
+
+    async def _perform_seek(self) -> None:
         await super().perform_seek()
         assigned = {(at.topic, at.partition) for at in self.assignment()}
         places = await self.app.place(assigned)

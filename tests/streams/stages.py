@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from streams import engine, watchdog
+from streams import engine, fetch, watchdog
 from streams.lease import Lease
 from streams.stage import Place
 
@@ -108,6 +108,8 @@ if __name__ == "__main__":
     kind, bootstrap, app, slot, *topics = sys.argv[1:]
     if kind == "hasty":
         engine.ASSIGNED_WITHIN_SECS = 3.0
+    if kind == "never-placed":
+        fetch.PLACED_WITHIN_SECS = 2.0
     if kind == "slow":
         engine.PENDING_MESSAGES = 40
     if kind == "wedged":
@@ -116,6 +118,13 @@ if __name__ == "__main__":
         Lease.require = lambda self: None
     has_lease = kind in {"leased", "paused-machine"}
     shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=has_lease)
-    kinds = {"slow": Slow, "rewound": Rewound, "wedged": Wedged, "held-drain": HeldDrain, "held-placing": HeldPlacing}
+    kinds = {
+        "slow": Slow,
+        "rewound": Rewound,
+        "wedged": Wedged,
+        "held-drain": HeldDrain,
+        "held-placing": HeldPlacing,
+        "never-placed": HeldPlacing,
+    }
     stage = kinds.get(kind, Echo)(topics)
     engine.run(stage, shape, bootstrap=bootstrap, slot=int(slot))

@@ -272,6 +272,12 @@ def test_a_placing_that_a_rebalance_interrupts_is_made_whole_before_the_next_one
     assert [(first.output + second.output).count(f"got 0 {offset} ") for offset in (0, 1)] == [1, 1]
 
 
+def test_a_placing_that_takes_too_long_ends_the_worker_before_faust_reads_on_without_it(run, new_topic):
+    process = run(new_topic(), "never-placed")
+    assert process.end(30) == 1
+    assert "stops: UnavailableError: no place to read from within 2 s: is the broker away?" in process.output
+
+
 def test_a_placing_that_is_given_up_while_it_waits_for_a_drain_leaves_nothing(run, send, new_topic, kafka):
     """Fails where a rebalance within a rebalance ends a worker: two workers that start while a drain is long."""
     topic = new_topic(partitions=3)
