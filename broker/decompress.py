@@ -2,7 +2,8 @@
 
 aiokafka decompresses a whole batch before anybody can look at it, and a megabyte of zstd may hold gigabytes.
 These functions take the place of its own (broker.batches.install puts them there). Each expands into one
-scratch area of fixed size, so no batch can take more than that, whatever it claims.
+scratch area of fixed size, so no batch can take more than that, whatever it claims; a small frame of zstd, which
+is what nearly all batches are, by a context that is kept: a new one costs 20 µs, twice as much as the frame.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import threading
 from collections.abc import Callable
 
 import cramjam
+import zstandard
 
 MAX_BATCH_BYTES = 67_108_864
 """What one record batch may expand to: as much as the largest message that any topic takes."""
 
 _KEEP_BYTES = 4_194_304
 """Scratch beyond this is given back to the system after use."""
+
+_SMALL_BYTES = 1_048_576
+"""What zstd is given to expand into at once where a frame does not say its size."""
 
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
@@ -32,6 +37,11 @@ class BatchTooLargeError(Exception):
 
 def zstd_decode(payload: bytes) -> bytes:
     """Return what a zstd payload expands to; BatchTooLargeError past MAX_BATCH_BYTES."""
+    try:
+        if zstandard.frame_content_size(payload) <= MAX_BATCH_BYTES:
+            return _zstd_context().decompress(payload, max_output_size=_SMALL_BYTES, allow_extra_data=False)
+    except zstandard.ZstdError:  # damaged, larger than it may be, or of several frames: the general way says which
+        pass
     return _expand(cramjam.zstd.decompress_into, payload)
 
 
@@ -77,6 +87,14 @@ def _expand(decompress_into: Callable[[bytes, mmap.mmap], int], payload: bytes) 
     finally:
         if size > _KEEP_BYTES:
             scratch.madvise(mmap.MADV_DONTNEED)
+
+
+def _zstd_context() -> zstandard.ZstdDecompressor:
+    """Return this thread's context: it may not serve two at once."""
+    context: zstandard.ZstdDecompressor | None = getattr(_own, "zstd", None)
+    if context is None:
+        context = _own.zstd = zstandard.ZstdDecompressor()
+    return context
 
 
 def _scratch() -> mmap.mmap:

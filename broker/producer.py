@@ -11,7 +11,7 @@ from functools import partial
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from broker import admin, client_logs
+from broker import admin, client_logs, compress
 from schemas.errors import RejectedRecordError, UnavailableError
 
 BATCH_BYTES = 131_072
@@ -45,6 +45,7 @@ class Producer:
         # Once for all topics: a send to a second one must not fail because the broker is away by then.
         self._largest_bytes = await admin.largest_message_bytes(self.bootstrap)
         client_logs.limit_rate()
+        compress.install()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap,
             acks="all",

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import zstandard
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
-from broker import batches, decompress
+from broker import batches, compress, decompress
 from broker.consumer import read_to_end
 from broker.embedded import EmbeddedKafka
 from broker.producer import Producer
@@ -172,3 +173,34 @@ def test_the_refusal_of_a_batch_says_what_was_skipped() -> None:
     refused = decode("telemetry.gpu.v1", [stand_in], None).refused
     assert refused.select("partition", "offset", "row", "reason").rows() == [(0, 0, -1, "too_large")]
     assert "offsets 0 to 0 (zstd, " in refused["message"][0]
+
+
+READINGS = bytes(range(256)) * 40
+FRAME = compress.zstd_encode(READINGS)
+UNSIZED = zstandard.ZstdCompressor(write_content_size=False)
+"""As Java's clients write it: what streams does not know its size."""
+FRAMES = {
+    "one frame": (FRAME, READINGS),
+    "nothing in it": (compress.zstd_encode(b""), b""),
+    "a frame without a size": (UNSIZED.compress(READINGS), READINGS),
+    "a large frame without a size": (UNSIZED.compress(READINGS * 200), READINGS * 200),
+    "two frames": (FRAME + UNSIZED.compress(READINGS), READINGS * 2),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_zstd_of_every_client_is_read_whole(name: str) -> None:
+    frames, readings = FRAMES[name]
+    assert decompress.zstd_decode(frames) == readings
+
+
+@pytest.mark.parametrize("frame", [FRAME[:-3], FRAME + b"more", b"", b"this is no zstd"], ids=repr)
+def test_damaged_zstd_is_an_error_and_never_half_of_it(frame: bytes) -> None:
+    with pytest.raises(Exception, match=r"(?i)frame|prefix|incomplete|src"):
+        decompress.zstd_decode(frame)
+
+
+def test_a_small_frame_that_claims_to_be_large_takes_no_memory_for_it() -> None:
+    claims = zstandard.ZstdCompressor().compressobj(size=decompress.MAX_BATCH_BYTES + 1)
+    with pytest.raises(decompress.BatchTooLargeError):
+        decompress.zstd_decode(claims.compress(bytes(decompress.MAX_BATCH_BYTES + 1)) + claims.flush())
