@@ -24,7 +24,7 @@ from sinks.lake.positions import Source
 from sinks.lake.tables import BY_NAME, Table
 from sinks.sql.snapshot import Span as Times
 from sinks.sql.snapshot import live_files, open_table
-from streams.meter_seconds import MAX_HOLD_MICROSECONDS
+from streams.meter_log import MAX_HOLD_MICROSECONDS
 
 SOURCES = {"gpu": "telemetry.gpu.v1", "power": "telemetry.power.v1"}
 """The tables of raw rows, and where each comes from."""

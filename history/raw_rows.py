@@ -25,7 +25,7 @@ from schemas.timeline import Published, Timeline, admit_in_force
 from sinks.lake.tables import BY_NAME, Table
 from sinks.sql.snapshot import Span as Times
 from sinks.sql.snapshot import live_files
-from streams.meter_seconds import MAX_HOLD_MICROSECONDS
+from streams.meter_log import MAX_HOLD_MICROSECONDS
 
 _PLACE = ("_partition", "_offset", "_row", "_appended")
 _SCALES = {

@@ -36,7 +36,7 @@ class Messages(NamedTuple):
     """Largest event time in the message."""
 
     @classmethod
-    def of(cls, time: Int64s, offset: Int64s, partition: NDArray[np.int32]) -> Messages:
+    def of(cls, time: Int64s, offset: Int64s, partition: NDArray[np.integer]) -> Messages:
         """Find the messages of rows that are ordered by partition and offset."""
         if not len(time):
             return cls(np.zeros(1, np.int64), offset, time, time)

@@ -29,6 +29,7 @@ from streams.faust_app import TP, StreamT, Worker, make_app
 from streams.fetch import FetchThread, Place
 from streams.lease import TOPIC as LEASE_TOPIC
 from streams.lease import Lease
+from streams.pace import Pace
 from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
@@ -164,17 +165,28 @@ class Engine:
             self.fail(error)
 
     async def _pause(self) -> None:
+        """Wait until what has come is worth a drain."""
+        self.app.fetching.due_at = self.stage.due_at()
+        pace = Pace(self.shape.hold_secs, self.shape.fetch_wait_ms / 1000, time.monotonic())
+        while True:
+            await self._burst()
+            newest = self.reading.newest
+            if self._full.is_set() or pace.is_due(self.stage.ready(newest), len(newest), time.monotonic()):
+                break
+        if self.reading.lag_secs(time.time()) > BEHIND_SECS:
+            # Nobody waits for an answer of the moment: a long drain costs a fraction of many short ones.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), BEHIND_DRAIN_SECS)
+
+    async def _burst(self) -> None:
+        """Wait for a fetch, and let all that it brings come in."""
         began = time.monotonic()
         try:
             await asyncio.wait_for(self._wake.wait(), self.shape.drain_secs)
         except TimeoutError:
             return
-        # A fetch brings a burst: let all of it come in, and cost one drain.
-        await asyncio.sleep(max(0.005, self.shape.drain_secs / 2 - (time.monotonic() - began)))
-        if self.reading.lag_secs(time.time()) > BEHIND_SECS:
-            # Nobody waits for an answer of the moment: a long drain costs a fraction of many short ones.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), BEHIND_DRAIN_SECS)
+        self._wake.clear()
+        await asyncio.sleep(max(0.005, self.shape.burst_secs - (time.monotonic() - began)))
 
     def require_place(self) -> None:
         """End the process where another one may have its place by now; called before anything is written."""

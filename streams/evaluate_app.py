@@ -120,6 +120,14 @@ class EvaluateStage:
             )
         self._evaluator.lose(*partition, offset)
 
+    def ready(self, newest: Mapping[Partition, int]) -> int:
+        """Return how many partitions brought anything: all of it may be an alert."""
+        return len(newest)
+
+    def due_at(self) -> float:
+        """Return 0: an alert may come at any time."""
+        return 0.0
+
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Evaluate and send; return places only when a snapshot of them is durable."""
         await self._hear_of_the_facility(messages)

@@ -114,7 +114,7 @@ def make_app(engine: Engine) -> App:
         consumer_group_instance_id=engine.member,
         **SETTINGS,
     )
-    app.fetching = Fetching(wait_ms=shape.fetch_wait_ms)
+    app.fetching = Fetching(shape.fetch_wait_ms, max(shape.fetch_wait_ms, int(shape.hold_secs * 1000)))
     app.engine = engine
     for name in engine.stage.topics:
         topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)

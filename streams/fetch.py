@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import aiokafka
@@ -34,12 +33,22 @@ FRESH_SECS = 1.5
 """A fetch of an idle partition is answered every 100 ms, and asked again when the one before is taken in."""
 
 
-@dataclass(frozen=True)
 class Fetching:
-    """Say how large a fetch is and how long the broker waits for it to fill."""
+    """Say how large a fetch is and how long the broker waits for it to fill, in ms, as each request is written.
 
-    wait_ms: int
-    min_bytes: int = 1_000_000
+    That is until `due_at` (UTC s), where the stage expects something to tell, but not longer than `longest_ms`; from
+    then on `wait_ms` at a time.
+    """
+
+    min_bytes = 1_000_000
+
+    def __init__(self, wait_ms: int, longest_ms: int) -> None:
+        self._wait_ms, self._longest_ms = wait_ms, longest_ms
+        self.due_at = 0.0
+
+    def __index__(self) -> int:
+        until_due = int((self.due_at - time.time()) * 1000)
+        return min(until_due, self._longest_ms) if until_due > 0 else self._wait_ms
 
 
 class Fetched(tuple[Message, ...]):
@@ -54,7 +63,7 @@ class FetchThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         fetching: Fetching = self.app.fetching
         consumer._fetch_min_bytes = fetching.min_bytes
-        consumer._fetch_max_wait_ms = fetching.wait_ms
+        consumer._fetch_max_wait_ms = fetching  # aiokafka asks it for a number as it writes each request
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> dict[TopicPartition, list[Fetched]]:

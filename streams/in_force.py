@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from schemas.timeline import EVER, FOREVER, SECOND, Timeline
 from streams.gpu_slots import GpuSlots
@@ -22,14 +24,38 @@ class Devices(Protocol):
         """Return (meter, interval_seconds, …), one row a meter."""
 
 
+DEFAULT_INTERVAL_SECONDS = 1.0
+
+
+class Intervals(NamedTuple):
+    """Hold the meters that there are, ascending, and the interval between the readings of each, s."""
+
+    meter: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+    @classmethod
+    def of_meters(cls, meters: pl.DataFrame) -> Intervals:
+        """Return the intervals of a frame (meter, interval_seconds, …); null = one second."""
+        ordered = meters.sort("meter")
+        seconds = ordered["interval_seconds"].cast(pl.Float64).fill_null(DEFAULT_INTERVAL_SECONDS)
+        return cls(ordered["meter"].to_numpy().astype(np.int64), seconds.to_numpy())
+
+    def of(self, meter: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the interval of each of some meters; 0 of those that there are not."""
+        if not len(self.meter):
+            return np.zeros(len(meter))
+        at = np.minimum(np.searchsorted(self.meter, meter), len(self.meter) - 1)
+        return np.where(self.meter[at] == meter, self.seconds[at], 0.0)
+
+
 class Standing(NamedTuple):
-    """Hold the GPUs and meters (meter, interval_seconds) that there are in the seconds `[first, end)`."""
+    """Hold the GPUs and meters that there are in the seconds `[first, end)`."""
 
     first: int
     end: int
     devices: Devices
     slots: GpuSlots
-    meters: pl.DataFrame
+    intervals: Intervals
 
 
 class InForce:
@@ -37,7 +63,7 @@ class InForce:
 
     def __init__(self, spans: list[tuple[int, int, Devices]]) -> None:
         self._spans = spans
-        self._made: dict[int, tuple[GpuSlots, pl.DataFrame]] = {}
+        self._made: dict[int, tuple[GpuSlots, Intervals]] = {}
 
     @classmethod
     def of(cls, timeline: Timeline) -> InForce:
@@ -62,11 +88,10 @@ class InForce:
         spans = [span for span in self._spans if span[0] < max(end, first + 1) and span[1] > first]
         return [Standing(*span, *self._of(span[2])) for span in spans]
 
-    def _of(self, devices: Devices) -> tuple[GpuSlots, pl.DataFrame]:
+    def _of(self, devices: Devices) -> tuple[GpuSlots, Intervals]:
         # By identity: a timeline has one registry for the same versions, and the spans keep it alive.
         if id(devices) not in self._made:
-            meters = devices.meters.select("meter", "interval_seconds")
-            self._made[id(devices)] = GpuSlots.of(devices.slots), meters
+            self._made[id(devices)] = GpuSlots.of(devices.slots), Intervals.of_meters(devices.meters)
         return self._made[id(devices)]
 
 

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import polars as pl
+
+from schemas import canary
 from schemas.admission import Clock
 from schemas.block_admission import admits_all
 from schemas.blocks import Block, blocks_of
 from schemas.decode import decode
 from schemas.message import Message
 from schemas.meter import METER
+from schemas.rejected import REJECTED
+from schemas.rejection import with_raw
 from schemas.timeline import Timeline, admit_in_force
 from schemas.topics import BY_NAME
-from streams.meter_rows import MeterRows
+from streams.closing import SECOND
+from streams.in_force import InForce, Intervals
+from streams.meter_log import MeterLog
+from streams.meter_rows import MeterRows, in_log_order
 
 POWER_TOPIC = "telemetry.power.v1"
 
@@ -26,16 +34,37 @@ def admitted(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> M
 
     What is not, roll up refuses: nothing is said of it here.
     """
-    blocks, others = blocks_of(METER, messages, BY_NAME[POWER_TOPIC].max_decoded_bytes)
-    parts = []
-    for block in blocks:
-        if _is_admitted(block, messages, timeline, clock):
-            parts.append(MeterRows.of_block(block, messages))
-        else:
-            others.extend(block.messages)
+    good, others = _blocks(messages, timeline, clock)
+    parts = [MeterRows.of_block(block, messages) for block in good]
     if others or not parts:
-        parts.append(_row_by_row([messages[index] for index in sorted(others)], timeline, clock))
-    return MeterRows.joined(parts)
+        rows, _ = _row_by_row([messages[index] for index in others], timeline, clock)
+        parts.append(MeterRows.of(rows))
+    return in_log_order(parts)
+
+
+def take_in(
+    messages: Sequence[Message], timeline: Timeline, in_force: InForce, clock: Clock
+) -> tuple[MeterLog, pl.DataFrame]:
+    """Decode and admit messages; return their rows without the canary's and the refusals (frame of REJECTED). Pure."""
+    good, others = _blocks(messages, timeline, clock)
+    parts, refused = [], REJECTED.empty()
+    for block in good:
+        if (intervals := _intervals(block, in_force)) is not None:
+            parts.append(MeterLog.of_block(block, messages, intervals))
+        else:
+            others = sorted([*others, *block.messages])
+    if others or not parts:
+        rows, refused = _row_by_row([messages[index] for index in others], timeline, clock)
+        parts.append(MeterLog.of(rows, in_force))
+    log = in_log_order(parts)
+    return log.where(log.meter != canary.METER_ID), refused
+
+
+def _blocks(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> tuple[list[Block], list[int]]:
+    """Return the blocks of which every row is admitted, and the indexes of all other messages."""
+    blocks, others = blocks_of(METER, messages, BY_NAME[POWER_TOPIC].max_decoded_bytes)
+    good = [block for block in blocks if _is_admitted(block, messages, timeline, clock)]
+    return good, sorted([*others, *(index for block in blocks if block not in good for index in block.messages)])
 
 
 def _is_admitted(block: Block, messages: Sequence[Message], timeline: Timeline, clock: Clock) -> bool:
@@ -45,6 +74,14 @@ def _is_admitted(block: Block, messages: Sequence[Message], timeline: Timeline, 
     return len(epochs) == 1 and admits_all(METER, block, messages, epochs[0].registry, clock=clock)
 
 
-def _row_by_row(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> MeterRows:
+def _intervals(block: Block, in_force: InForce) -> Intervals | None:
+    """Return the meters in force in a block; None where they change within it."""
+    second = block.column("time") // SECOND
+    standings = in_force.between(int(second.min()), int(second.max()) + 1)
+    return standings[0].intervals if len(standings) == 1 else None
+
+
+def _row_by_row(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> tuple[pl.DataFrame, pl.DataFrame]:
     decoded = decode(POWER_TOPIC, messages, timeline.places)
-    return MeterRows.of(admit_in_force(METER, decoded.frame, timeline, clock=clock).rows)
+    rows, refused = admit_in_force(METER, decoded.frame, timeline, clock=clock)
+    return rows, with_raw((decoded.refused, refused), messages)

@@ -5,31 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from streams.digest import hashed
 from streams.lists import begins
+from streams.meter_log import NULL, MeterLog
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-READINGS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "time": pl.Int64,
-    "meter": pl.Int32,
-    "phase": pl.Int8,
-    "power_milliwatts": pl.Int64,
-    "current_milliamps": pl.Int64,
-    "energy_millijoules": pl.Int64,
-    "hold": pl.Int64,
-}
-"""A meter reading as it is kept; `time` and `hold` in µs."""
-NULL = np.iinfo(np.int64).min
-"""Stands for null: less than every value, and never summed."""
-
 
 class MeterReadings(NamedTuple):
-    """Hold readings ordered by meter, time, phase and then value; integers of READINGS' units, NULL = null.
+    """Hold readings ordered by meter, time, phase and then value; units as in MeterLog, NULL = null.
 
     `until`: when the reading can matter no longer, which is as long as it or any reading of its meter before it
     holds: it ends what they said, also beyond its own hold. `hash` as streams.digest.
@@ -46,11 +33,9 @@ class MeterReadings(NamedTuple):
     until: Int64s
 
     @classmethod
-    def of(cls, frame: pl.DataFrame) -> MeterReadings:
-        """Return the readings of a frame of READINGS, in any order, duplicates allowed."""
-        names = ("meter", "time", "phase", "power_milliwatts", "energy_millijoules", "current_milliamps", "hold")
-        columns = frame.select(pl.col(name).cast(pl.Int64).fill_null(NULL) for name in names)
-        meter, time, phase, power, energy, current, hold = (column.to_numpy() for column in columns)
+    def of(cls, log: MeterLog) -> MeterReadings:
+        """Return the readings of registered meters in a log, in any order, duplicates allowed."""
+        meter, time, phase, power, energy, current, hold = log[:7]
         fields = (np.where(column == NULL, -1, column) for column in (power, current, energy))
         hashes = hashed(meter, phase, time, *fields, hold).view(np.int64)
         return _ordered(cls(meter, time, phase, power, energy, current, hold, hashes, time + hold))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -59,9 +59,7 @@ class MeterRows(NamedTuple):
         def said(name: str) -> Floats:
             return np.where(block.is_there(name), block.column(name), np.nan)
 
-        def place(of_message: list[int]) -> Ints:
-            return np.repeat(np.array(of_message, np.int64), block.counts)
-
+        partition, offset = placed(block, messages)
         return cls(
             meter=whole("meter"),
             phase=whole("phase"),
@@ -70,18 +68,33 @@ class MeterRows(NamedTuple):
             current=said("current_amps"),
             interval=block.filled("interval_seconds", 0).astype(np.float64),
             is_good=block.filled("quality", 0) == 0,
-            partition=place([messages[index].partition for index in block.messages]),
-            offset=place([messages[index].offset for index in block.messages]),
+            partition=partition,
+            offset=offset,
         )
 
     def pick(self, chosen: Bools | Ints) -> MeterRows:
         """Return the rows that a mask or an index chooses."""
         return MeterRows._make(column[chosen] for column in self)
 
-    @classmethod
-    def joined(cls, parts: Sequence[MeterRows]) -> MeterRows:
-        """Return the rows of some parts in log order by partition; of one message in the order in which they came."""
-        rows = parts[0] if len(parts) == 1 else cls._make(map(np.concatenate, zip(*parts, strict=True)))
-        if is_in_log_order(rows.partition, rows.offset):
-            return rows
-        return rows.pick(np.lexsort((rows.offset, rows.partition)))
+
+Rows = TypeVar("Rows", bound=NamedTuple)
+
+
+def in_log_order(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of some parts in log order by partition; of one message in the order in which they came.
+
+    Rows are columns side by side, among them `partition` and `offset`.
+    """
+    rows: Any = parts[0]
+    if len(parts) > 1:
+        rows = rows._make(map(np.concatenate, zip(*parts, strict=True)))
+    if not is_in_log_order(rows.partition, rows.offset):
+        rows = rows.pick(np.lexsort((rows.offset, rows.partition)))
+    return cast(Rows, rows)
+
+
+def placed(block: Block, messages: Sequence[Message]) -> tuple[Ints, Ints]:
+    """Return partition and offset of each row of a block of `messages`."""
+    own = [messages[index] for index in block.messages]
+    partition, offset = np.array([(message.partition, message.offset) for message in own], np.int64).T
+    return np.repeat(partition, block.counts), np.repeat(offset, block.counts)

@@ -16,51 +16,18 @@ from numpy.typing import NDArray
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
 from streams.gauge import spread
-from streams.in_force import InForce, span
 from streams.lists import begins
-from streams.meter_readings import NULL, READINGS, MeterReadings
+from streams.meter_log import NULL
+from streams.meter_readings import MeterReadings
 from streams.partial_rows import Nullable, partial_rows
 
 Int64s = NDArray[np.int64]
 
 SECOND = 1_000_000
-HOLD_INTERVALS = 3
-MAX_HOLD_MICROSECONDS = 180 * SECOND
-"""A source slower than once a minute is held for 3 minutes: a restart reads again as far back as it holds."""
-DEFAULT_INTERVAL_SECONDS = 1.0
 COUNTER_STEPS = 100
 """A counter's difference counts where it spans at least so many steps of the counter (schemas.md 7)."""
 COUNTER, INTEGRAL = 1, 3
 MILLION = 1_000_000
-
-
-def readings_of(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
-    """Return one row of READINGS for each admitted METER row, in their order; pure.
-
-    `intervals`: meter i32, interval_seconds f64 (null = not known). The source's own interval counts, else
-    the registry's, else one second. `hold` is null where the meter is not in `intervals`.
-    """
-    stated = pl.when(pl.col("interval_seconds") > 0).then(pl.col("interval_seconds").cast(pl.Float64))
-    registered = intervals.select(
-        "meter", pl.col("interval_seconds").cast(pl.Float64).fill_null(DEFAULT_INTERVAL_SECONDS).alias("_registered")
-    )
-    interval = pl.when(pl.col("_registered").is_not_null()).then(pl.coalesce(stated, "_registered"))
-    hold = (interval * (HOLD_INTERVALS * SECOND)).ceil().cast(pl.Int64).clip(1, MAX_HOLD_MICROSECONDS)
-    joined = rows.join(registered, on="meter", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("time").cast(pl.Int64), hold.alias("hold")).select(*READINGS)
-
-
-def readings_in_force(rows: pl.DataFrame, in_force: InForce) -> pl.DataFrame:
-    """Return READINGS of admitted METER rows, in their order, each by the facility of its second; pure."""
-    standings = in_force.between(*span(rows))
-    if len(standings) == 1:
-        return readings_of(rows, standings[0].meters)
-    second, numbered = pl.col("time").to_physical() // SECOND, rows.with_row_index("_row_index")
-    parts = []
-    for standing in standings:
-        theirs = numbered.filter((second >= standing.first) & (second < standing.end))
-        parts.append(readings_of(theirs, standing.meters).with_columns(theirs["_row_index"]))
-    return pl.concat(parts).sort("_row_index").drop("_row_index")
 
 
 def meter_seconds(readings: MeterReadings, first: int, end: int) -> pl.DataFrame:

@@ -12,20 +12,21 @@ from schemas.partial import Partial
 from streams.closing import NO_TIME, SECOND, Passage, closed_end, final_end
 from streams.in_force import InForce
 from streams.lists import begins
-from streams.meter_readings import READINGS, MeterReadings
+from streams.meter_log import NULL, MeterLog
+from streams.meter_readings import MeterReadings
 from streams.meter_seconds import meter_seconds
 from streams.stream import Stream
 
 Int64s = NDArray[np.int64]
 
 
-class MeterStream(Stream[pl.DataFrame]):
+class MeterStream(Stream[MeterLog]):
     """Keep the readings that may still count and make the seconds of each registered meter."""
 
     def __init__(self, topic: str, partition: int, in_force: InForce, *, floor: int | None, now: int) -> None:
         super().__init__(topic, partition, floor=floor, now=now)
         self._in_force = in_force
-        self._kept = MeterReadings.of(pl.DataFrame(schema=READINGS))
+        self._kept = MeterReadings._make(np.empty((len(MeterReadings._fields), 0), np.int64))
         self._hold_secs = 1
 
     @property
@@ -36,38 +37,36 @@ class MeterStream(Stream[pl.DataFrame]):
     def _seconds(self, first: int, end: int) -> pl.DataFrame:
         return self._seconds_of(self._kept, first, end)
 
-    def _take(self, rows: pl.DataFrame, passing: Passage) -> list[Partial]:
-        """Take READINGS, one for each row of the messages; those without a hold are of meters not registered then."""
-        known = rows["hold"].is_not_null()
+    def _take(self, rows: MeterLog, passing: Passage) -> list[Partial]:
+        """Take the rows of the messages; those without a hold are of meters not registered then."""
+        known = rows.hold != NULL
         if passing.is_on_time(NO_TIME):
-            return self._take_stretch(rows.filter(known), rows.clear(), passing, len(passing))
-        second, message = rows["time"].to_numpy() // SECOND, passing.by_row(np.arange(len(passing)))
-        too_late = known.to_numpy() & (second < final_end(passing.before)[message])
+            return self._take_stretch(rows.where(known), rows.part(0, 0), passing, len(passing))
+        second, message = rows.time // SECOND, passing.by_row(np.arange(len(passing)))
+        too_late = known & (second < final_end(passing.before)[message])
         self.too_late += int(np.count_nonzero(too_late))
         if too_late.any():
             # They bear on every second into which they hold, or in which they end what another one held.
-            holds = max(self._hold_secs, _whole_seconds(rows["hold"]))
+            holds = max(self._hold_secs, _whole_seconds(rows.hold))
             self.late.note(second[too_late], second[too_late] + holds + 2)
-        kept = known.to_numpy() & ~too_late
+        kept = known & ~too_late
         closed = closed_end(passing.before)
         late = kept & (second < closed[message])
         partials: list[Partial] = []
         for first, end in _stretches(message[late], closed, len(passing)):
             inside = (message >= first) & (message < end)
-            part, late_part = rows.filter(pl.Series(kept & inside)), rows.filter(pl.Series(late & inside))
-            partials += self._take_stretch(part, late_part, passing, end)
+            partials += self._take_stretch(rows.pick(kept & inside), rows.pick(late & inside), passing, end)
         return partials
 
-    def _take_stretch(self, part: pl.DataFrame, late: pl.DataFrame, passing: Passage, end: int) -> list[Partial]:
+    def _take_stretch(self, part: MeterLog, late: MeterLog, passing: Passage, end: int) -> list[Partial]:
         """Late rows count in every closing after them, so a stretch begins with them and then closes."""
         closed, watermark = self.closed, int(passing.after[end - 1])
         to_offset = int(passing.messages.offset[end - 1]) + 1
         self._kept = self._kept.then(MeterReadings.of(part))
-        if len(part):
-            self._hold_secs = max(self._hold_secs, _whole_seconds(part["hold"]))
+        self._hold_secs = max(self._hold_secs, _whole_seconds(part.hold))
         self.watermark = watermark
         partials = self._close(closed_end(watermark), to_offset)
-        if len(late) and closed is not None:
+        if len(late.time) and closed is not None:
             partials += self._revise(self._touched(late, closed), to_offset)
         if partials:
             oldest = final_end(watermark) - self._hold_secs
@@ -80,7 +79,7 @@ class MeterStream(Stream[pl.DataFrame]):
             return meter_seconds(readings, first, end)
         parts = [
             meter_seconds(
-                readings.pick(np.isin(readings.meter, standing.meters["meter"].to_numpy())),
+                readings.pick(standing.intervals.of(readings.meter) > 0),
                 max(first, standing.first),
                 min(end, standing.end),
             )
@@ -88,7 +87,7 @@ class MeterStream(Stream[pl.DataFrame]):
         ]
         return pl.concat(parts)
 
-    def _touched(self, late: pl.DataFrame, closed: int) -> pl.DataFrame:
+    def _touched(self, late: MeterLog, closed: int) -> pl.DataFrame:
         """Return the closed seconds that late readings reach into, as they stand now."""
         came = MeterReadings.of(late)
         of_these = self._kept.pick(np.isin(self._kept.meter, came.meter))
@@ -123,6 +122,6 @@ def _stretches(late_messages: Int64s, closed: Int64s, count: int) -> Iterator[tu
     return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
 
 
-def _whole_seconds(hold: pl.Series) -> int:
+def _whole_seconds(hold: Int64s) -> int:
     """Return the longest hold in whole seconds, rounded up."""
-    return -(-int(hold.max() or 0) // SECOND)  # type: ignore[arg-type]
+    return -(-int(hold.max(initial=0)) // SECOND)

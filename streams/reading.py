@@ -64,6 +64,11 @@ class Reading:
         """Tell whether more is pending than may be held in memory."""
         return len(self.pending) > messages or self._pending_bytes > size
 
+    @property
+    def newest(self) -> dict[Partition, int]:
+        """Return when the newest pending message of each partition that has any was appended, UTC µs."""
+        return {(message.topic, message.partition): message.appended for message in self.pending}
+
     def stands(self, taken: Mapping[Partition, tuple[int, int]]) -> dict[Partition, Stand]:
         """Return how far each partition is taken in; `taken` is offset and append time of the last message."""
         oldest: dict[Partition, Message] = {}

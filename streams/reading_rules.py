@@ -20,7 +20,7 @@ from streams.condition import Ints, Series, judge
 from streams.gauge import spread
 from streams.job_book import JobBook
 from streams.lists import begins
-from streams.meter_rows import MeterRows
+from streams.meter_rows import MeterRows, in_log_order
 from streams.rack_readings import Evaluations, pass_by, read, settle
 from streams.reading_state import nothing_read, silent_for
 from streams.running_jobs import RunningJobs
@@ -121,7 +121,7 @@ class ReadingRules:
 
     def _release(self) -> list[Alert]:
         held, self._held, self._held_at = self._held, [], {}
-        return self._read(MeterRows.joined(held)) if held else []
+        return self._read(in_log_order(held)) if held else []
 
     def _has_reached(self, second: int) -> bool:
         reached = self.readings.is_open | (self.readings.watermark >= second)

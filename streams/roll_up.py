@@ -7,7 +7,6 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +23,8 @@ from streams.in_force import InForce
 from streams.job_book import JobBook
 from streams.job_cells import frame_of
 from streams.late_spans import LateSpans
-from streams.lists import is_in_log_order
-from streams.meter_seconds import readings_in_force
+from streams.meter_log import MeterLog
+from streams.meter_rows import in_log_order
 from streams.meter_stream import MeterStream
 from streams.stream import Stream
 
@@ -76,15 +75,17 @@ class RollUp:
         """
         if topic == GPU_TOPIC:
             return self.feed_gpu(GpuIntake.of(rows, self.in_force), next_offsets, now)
-        rows, bounds = _by_partition(rows)
-        time, offset = rows["time"].cast(pl.Int64).to_numpy(), rows["_offset"].to_numpy()
-        messages = Messages.of(time, offset, rows["_partition"].to_numpy())
-        readings = readings_in_force(rows, self.in_force)
+        log = in_log_order([MeterLog.of(rows, self.in_force)])
+        return self.feed_meters(log, next_offsets, now)
+
+    def feed_meters(self, log: MeterLog, next_offsets: Mapping[int, int], now: int) -> list[Partial]:
+        """Take meter readings as `feed` does."""
+        messages = Messages.of(log.time, log.offset, log.partition)
         partials: list[Partial] = []
         for number, next_offset in sorted(next_offsets.items()):
-            start, end = bounds.get(number, (0, 0))
-            part, own = readings[start:end], messages.part(start, end)
-            partials += self._streams[topic, number].feed(part, own, next_offset, now)
+            start, end = np.searchsorted(log.partition, (number, number + 1)).tolist()
+            part, own = log.part(start, end), messages.part(start, end)
+            partials += self._streams[METER_TOPIC, number].feed(part, own, next_offset, now)
         return partials
 
     def feed_gpu(self, intake: GpuIntake, next_offsets: Mapping[int, int], now: int) -> list[Partial]:
@@ -96,6 +97,10 @@ class RollUp:
             rows, messages = parts.get(number, nothing)
             partials += self._streams[GPU_TOPIC, number].feed(rows, messages, next_offset, now)
         return partials
+
+    def closes_in(self, partition: Partition) -> int:
+        """Return by how many µs the watermark of a partition must move on for its next second to close."""
+        return self._streams[partition].closes_in
 
     def hear(self, records: Iterable[Placed[Job]], through: int) -> None:
         """Take records of jobs in log order and the offset after the last message: what they change is told again."""
@@ -165,14 +170,3 @@ class RollUp:
 
 def _reasons(stream: Stream[Any]) -> tuple[tuple[Reason, LateSpans], ...]:
     return ("late", stream.late), ("lost", stream.lost)
-
-
-def _by_partition(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
-    """Return the rows in log order and the stretch `[start, end)` of each partition."""
-    partition, offset = rows["_partition"].to_numpy(), rows["_offset"].to_numpy()
-    if not is_in_log_order(partition, offset):
-        order = np.lexsort((offset, partition))
-        rows, partition = rows[order], partition[order]
-    numbers, starts = np.unique(partition, return_index=True)
-    bounds = [*starts.tolist(), len(partition)]
-    return rows, dict(zip(numbers.tolist(), pairwise(bounds), strict=True))

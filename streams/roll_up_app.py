@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from itertools import groupby
 from operator import attrgetter
+from statistics import median
 from typing import NoReturn
 
 import polars as pl
@@ -17,16 +18,12 @@ from broker.facility_log import facility_log
 from broker.job_log import TOPIC as JOBS_TOPIC
 from broker.job_log import job_log
 from broker.producer import Producer
-from schemas import canary, job_partial, recomputation
+from schemas import job_partial, recomputation
 from schemas.admission import Clock
-from schemas.decode import decode
 from schemas.job import decode_jobs
 from schemas.message import Message
-from schemas.meter import METER
 from schemas.partial import Partial, encode
-from schemas.rejection import with_raw
-from schemas.timeline import admit_in_force
-from streams import refusals
+from streams import meter_intake, refusals
 from streams.engine import ROLL_UP, Engine, run
 from streams.gpu_intake import BYTES_A_BLOCK, take_in
 from streams.in_force import InForce
@@ -34,12 +31,14 @@ from streams.job_cells import messages_of
 from streams.reading import Partition, in_blocks
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
-from streams.stream import ROWS_A_PARTIAL
+from streams.stream import IDLE_AFTER_MICROSECONDS, ROWS_A_PARTIAL
 from streams.unregistered import Unregistered
 
 PARTIALS_TOPIC = "windows.rack.v1"
 SAY_AGAIN_SECS = 60.0
 ASK_EVERY_SECS = 10.0
+DUE_AFTER_SECS = 0.1
+"""How long after half of the partitions can close a second a fetch brings nearly all of them."""
 METER_BYTES_A_BLOCK = 4_000_000
 """Some seconds of a campus: each feed costs a sort of all that is kept."""
 log = logging.getLogger("wattline.streams")
@@ -61,6 +60,7 @@ class RollUpStage:
         self._said_too_late = 0
         self._said_at = time.monotonic()
         self._asked_at = -ASK_EVERY_SECS
+        self._appended: dict[Partition, int] = {}
 
     async def open(self, engine: Engine) -> None:
         """Read the facility and connect the producer."""
@@ -84,10 +84,29 @@ class RollUpStage:
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
         """Forget a partition; begin it anew where its log goes on after a loss."""
+        self._appended.pop(partition, None)
         if offset is None:
             self._roll_up.forget(partition)
         else:
             self._roll_up.lose(partition, _now())
+
+    def ready(self, newest: Mapping[Partition, int]) -> int:
+        """Return of how many partitions a second closes, if what is appended now is as old then as what came last.
+
+        In event time the append times say nothing of it: whatever came is taken.
+        """
+        if self._clock == "event":
+            return len(newest)
+        return sum(came >= self._closes_at(at) for at, came in newest.items())
+
+    def due_at(self) -> float:
+        """Return when half of the partitions that say anything can close their next second, and a little more."""
+        since = max(self._appended.values(), default=0) - IDLE_AFTER_MICROSECONDS
+        closing = [self._closes_at(at) for at, came in self._appended.items() if came > since]
+        return median(closing) / 1e6 + DUE_AFTER_SECS if closing and self._clock == "wall" else 0.0
+
+    def _closes_at(self, partition: Partition) -> int:
+        return self._appended.get(partition, 0) + self._roll_up.closes_in(partition)
 
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Roll up what came, send it, and return the places once all of it is acknowledged."""
@@ -95,6 +114,7 @@ class RollUpStage:
             self._roll_up.follow(self._facility.timeline)
         self._hear_jobs(await self._job_log.hear())
         await self._send(())
+        self._appended |= {(message.topic, message.partition): message.appended for message in messages}
         for topic, of_topic in groupby(sorted(messages, key=attrgetter("topic")), attrgetter("topic")):
             await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
@@ -118,14 +138,13 @@ class RollUpStage:
             await asyncio.sleep(0)
 
     async def _take_meters(self, messages: list[Message], next_offsets: dict[int, int]) -> None:
-        timeline = self._facility.timeline
-        decoded = decode(METER_TOPIC, messages, timeline.places)
-        admitted = admit_in_force(METER, decoded.frame, timeline, clock=self._clock)
-        self._engine.counted.rows(METER_TOPIC, len(admitted.rows))
-        rows = canary.outside(admitted.rows)
-        self._unregistered.hear_meters(rows, self._roll_up.in_force, timeline.places)
-        await self._send(self._roll_up.feed(METER_TOPIC, rows, next_offsets, _now()))
-        await self._refuse(with_raw((decoded.refused, admitted.refused), messages))
+        timeline, in_force = self._facility.timeline, self._roll_up.in_force
+        log, refused = meter_intake.take_in(messages, timeline, in_force, self._clock)
+        self._engine.counted.rows(METER_TOPIC, len(log.time))
+        self._unregistered.hear_meters(messages, log, in_force, timeline.places)
+        await self._send(self._roll_up.feed_meters(log, next_offsets, _now()))
+        if len(refused):
+            await self._refuse(refused)
 
     async def _take_gpus(self, messages: list[Message], next_offsets: dict[int, int]) -> None:
         intake, refused = take_in(messages, self._facility.timeline, self._roll_up.in_force, self._clock)

@@ -43,9 +43,18 @@ class Stage(Protocol):
     async def drain(self, messages: list[Message]) -> Mapping[Partition, Place]:
         """Take what has come, in log order by partition, and return the places that may be committed.
 
-        Called at least every `drain_secs`, with an empty list where nothing came. What is returned is
+        Called at least every `hold_secs`, with an empty list where nothing came. What is returned is
         committed at most once a second, so it must be durable when this returns.
         """
+
+    def ready(self, newest: Mapping[Partition, int]) -> int:
+        """Return of how many partitions a drain would tell something that somebody waits for.
+
+        `newest`: of each partition of which messages wait, when the newest was appended, UTC µs.
+        """
+
+    def due_at(self) -> float:
+        """Return when, in UTC s, the next fetch may bring something that somebody waits for; 0 = at any time."""
 
     async def close(self) -> None:
         """Let go; called on SIGTERM, after the last drain."""
@@ -55,12 +64,16 @@ class Stage(Protocol):
 class Shape:
     """Say how an app runs; `fetch_wait_ms` and `drain_secs` as measured in traps.md 13.
 
-    `has_lease`: one member runs in the whole cluster of Kafka, others stand by, on other machines too.
+    `drain_secs`: how long a drain waits for a fetch · `burst_secs`: and for the rest of what it brings ·
+    `hold_secs`: how long what nobody waits for may lie · `has_lease`: one member runs in the whole cluster of Kafka,
+    others stand by, on other machines too.
     """
 
     app: str
     fetch_wait_ms: int
     drain_secs: float
+    burst_secs: float
+    hold_secs: float = 0.0
     session_secs: float = 6.0
     has_lease: bool = False
 
@@ -69,5 +82,5 @@ class Shape:
         return replace(self, app=f"{self.app}-{group}") if group else self
 
 
-ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1)
-EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05, has_lease=True)
+ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1, burst_secs=0.01, hold_secs=0.5)
+EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05, burst_secs=0.025, has_lease=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.partial import OPEN_END, PARTIAL, Envelope, Kind, Partial
 from schemas.rejection import ADMISSION_VERSION
-from streams.closing import LATENESS_SECS, NO_TIME, SECOND, Messages, Passage, Revisable, final_end
+from streams.closing import GRACE_MICROSECONDS, LATENESS_SECS, NO_TIME, SECOND, Messages, Passage, Revisable, final_end
 from streams.late_spans import LateSpans
 
 Int64s = NDArray[np.int64]
@@ -93,6 +93,13 @@ class Stream(ABC, Generic[R]):
             partials = self._take(rows, Passage.of(messages, self.watermark))
         self.next_offset = next_offset
         return partials
+
+    @property
+    def closes_in(self) -> int:
+        """Return by how many µs the watermark must move on for the next second to close; 0 where nothing came yet."""
+        if self.closed is None or self.watermark == NO_TIME:
+            return 0
+        return (self.closed + 1) * SECOND + GRACE_MICROSECONDS - self.watermark
 
     def idle(self, now: int, clock: Literal["wall", "event"]) -> list[Partial]:
         """Return a note where nothing came for the bound, with rows for what the log has not closed yet.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from schemas import canary
 from schemas.decode import decode
 from schemas.message import Message
 from schemas.subject import SubjectKind
@@ -15,6 +16,8 @@ from schemas.timeline import KnownPlaces
 from streams.gpu_intake import GPU_TOPIC
 from streams.gpu_rows import GpuRows
 from streams.in_force import InForce, span
+from streams.meter_intake import POWER_TOPIC as METER_TOPIC
+from streams.meter_log import NULL, MeterLog
 
 NAMED_EVERY_SECS = 5.0
 """Rows are counted always; whose they are is found out so often, by decoding a block once more."""
@@ -50,15 +53,16 @@ class Unregistered:
             unknown = frame.filter(slots.find(*ids) < 0).unique(["rack", "_name"])
             self._note(_rack_name(places, *each) for each in unknown.select("rack", "_name").iter_rows())
 
-    def hear_meters(self, rows: pl.DataFrame, in_force: InForce, places: KnownPlaces) -> None:
-        """Take admitted meter rows."""
-        known = in_force.between(*span(rows))[-1].meters["meter"]
-        unknown = rows.filter(~pl.col("meter").is_in(known.implode()))
-        self.rows += len(unknown)
-        if len(unknown) and self._is_to_name("meter"):
-            self._note(
-                _meter_name(places, *each) for each in unknown.unique("meter").select("meter", "_name").iter_rows()
-            )
+    def hear_meters(self, block: Sequence[Message], log: MeterLog, in_force: InForce, places: KnownPlaces) -> None:
+        """Take the rows that a block of meter messages came to, without the canary's."""
+        count = int(np.count_nonzero(log.hold == NULL))
+        self.rows += count
+        if count and self._is_to_name("meter"):
+            frame = decode(METER_TOPIC, block, places).frame.drop_nulls(["time", "meter"]).unique("meter")
+            meter = frame["meter"].to_numpy().astype(np.int64)
+            is_unknown = (in_force.between(*span(frame))[-1].intervals.of(meter) == 0) & (meter != canary.METER_ID)
+            unknown = frame.filter(pl.Series(is_unknown)).select("meter", "_name")
+            self._note(_meter_name(places, *each) for each in unknown.iter_rows())
 
     def _is_to_name(self, what: str) -> bool:
         now = self._clock()

@@ -33,6 +33,12 @@ class Echo:
     async def dropped(self, partition, offset):
         print("dropped", partition[1], offset, flush=True)
 
+    def ready(self, newest):
+        return len(newest)
+
+    def due_at(self):
+        return 0.0
+
     async def drain(self, messages):
         for message in messages:
             print("got", message.partition, message.offset, message.value, flush=True)
@@ -117,7 +123,7 @@ if __name__ == "__main__":
     if kind == "paused-machine":
         Lease.require = lambda self: None
     has_lease = kind in {"leased", "paused-machine"}
-    shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, has_lease=has_lease)
+    shape = engine.Shape(app, fetch_wait_ms=50, drain_secs=0.05, burst_secs=0.025, has_lease=has_lease)
     kinds = {
         "slow": Slow,
         "rewound": Rewound,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from benchmarks.campus import SECOND, START
 from schemas import arrow, canary
@@ -17,12 +19,15 @@ from schemas.registry import assign
 from schemas.subject import MeterLevel
 from schemas.timeline import Timeline, Version
 from streams import meter_intake
-from streams.meter_intake import POWER_TOPIC, admitted
+from streams.in_force import InForce
+from streams.meter_intake import POWER_TOPIC, admitted, take_in
+from streams.meter_log import NULL, MeterLog
 from streams.meter_rows import MeterRows
 from tests.schemas.small_facility import powered
 
 REGISTRY = assign(powered())
 TIMELINE = Timeline.always(REGISTRY)
+IN_FORCE = InForce.of(TIMELINE)
 METERS = REGISTRY.meters["meter"].to_list()
 UTILITY = REGISTRY.meters.filter(level=MeterLevel.UTILITY)["meter"].item()
 RACK_INPUT = REGISTRY.meters.filter(level=MeterLevel.RACK_INPUT)["meter"][0]
@@ -47,8 +52,8 @@ def message(readings, partition=0, offset=0, headers=None):
     return Message(POWER_TOPIC, partition, offset, APPENDED, b"k", value, headers or tuple(arrow.headers(METER)))
 
 
-def same(one: MeterRows, other: MeterRows) -> None:
-    for name, mine, theirs in zip(MeterRows._fields, one, other, strict=True):
+def same(one: MeterRows | MeterLog, other: MeterRows | MeterLog) -> None:
+    for name, mine, theirs in zip(one._fields, one, other, strict=True):
         assert (name, mine.dtype, repr(mine.tolist())) == (name, theirs.dtype, repr(theirs.tolist()))
 
 
@@ -88,7 +93,11 @@ def test_both_ways_give_the_same_rows(log, clock):
         (message(readings, partition, offset) for offset, (partition, readings) in enumerate(log)),
         key=lambda each: (each.partition, each.offset),
     )
-    same(admitted(messages, TIMELINE, clock), meter_intake._row_by_row(messages, TIMELINE, clock))
+    rows, refused = meter_intake._row_by_row(messages, TIMELINE, clock)
+    same(admitted(messages, TIMELINE, clock), MeterRows.of(rows))
+    log, refusals = take_in(messages, TIMELINE, IN_FORCE, clock)
+    same(log, MeterLog.of(rows.filter(pl.col("meter") != canary.METER_ID), IN_FORCE))
+    assert_frame_equal(refusals, refused)
 
 
 def is_taken_by_the_block(*readings):
@@ -119,3 +128,25 @@ def test_a_facility_that_changes_in_a_block_is_looked_at_row_by_row():
     timeline = Timeline(versions, "event")
     readings = [{"power_watts": 30_000.0}, {"power_watts": 30_000.0, "time": START * SECOND + 1}]
     assert admitted([message(readings)], timeline, "wall").time.tolist() == [START * SECOND]
+
+
+def test_a_meter_that_joins_in_a_block_holds_from_the_second_from_which_it_is_registered():
+    later = assign(facility_of(watts=10_000.0), REGISTRY)
+    before = InForce([(0, START + 1, NoMeters()), (START + 1, 2**40, REGISTRY)])
+    said = [{}, {"time": (START + 1) * SECOND}]
+    log, _ = take_in([message(said)], Timeline.always(later), before, "event")
+    assert log.hold.tolist() == [NULL, 3 * SECOND]
+
+
+class NoMeters:
+    slots = REGISTRY.slots
+    meters = REGISTRY.meters.clear()
+
+
+def test_a_source_that_says_no_interval_is_held_by_that_of_the_registry():
+    """The source's own counts, within three minutes."""
+    intervals = IN_FORCE.between(START, START + 1)[0].intervals
+    by_registry = round(3 * SECOND * intervals.of(np.array([RACK_INPUT]))[0])
+    said = [{"interval_seconds": each} for each in (None, 0.0, 2.0, 3_600.0)]
+    log, _ = take_in([message(said)], TIMELINE, IN_FORCE, "wall")
+    assert log.hold.tolist() == [by_registry, by_registry, 6 * SECOND, 180 * SECOND]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.partial import PARTIAL
-from streams.meter_readings import READINGS, MeterReadings
+from streams.meter_log import NULL, MeterLog
+from streams.meter_readings import MeterReadings
 from streams.meter_seconds import meter_seconds
 from streams.roll_up import METER_TOPIC, RollUp
 from tests.streams.log import SECOND, START, Meter, always, meter_frame, meters, play, rows, slots, standing
@@ -192,19 +194,30 @@ def test_a_restart_anywhere_tells_the_same_from_its_floor_on(log, stop, cuts):
 
 
 def kept(readings):
-    columns = (
-        (round(r.at * SECOND), r.meter, r.phase, r.power, r.current, r.energy, round(3 * SECOND * (r.interval or 1)))
+    rows = [
+        (
+            r.meter,
+            round(r.at * SECOND),
+            r.phase,
+            r.power,
+            r.energy,
+            r.current,
+            round(3 * SECOND * (r.interval or 1)),
+            0,
+            0,
+        )
         for r in readings
-    )
-    return pl.DataFrame(list(columns), schema=READINGS, orient="row")
+    ]
+    return MeterLog._make(np.array([[NULL if each is None else each for each in row] for row in rows], np.int64).T)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(power_readings, min_size=1, max_size=12), st.randoms())
 def test_the_order_and_repeats_of_readings_do_not_matter(readings, random):
-    frame = kept(readings)
-    shuffled = pl.concat([frame, frame]).sample(fraction=1, shuffle=True, seed=random.randint(0, 99))
-    first = meter_seconds(MeterReadings.of(frame), 0, 30)
+    log, twice = kept(readings), [*range(len(readings))] * 2
+    random.shuffle(twice)
+    shuffled = log.pick(np.array(twice))
+    first = meter_seconds(MeterReadings.of(log), 0, 30)
     assert first.schema == PARTIAL.polars
     assert_frame_equal(first, meter_seconds(MeterReadings.of(shuffled), 0, 30))
 
@@ -213,8 +226,8 @@ def test_the_order_and_repeats_of_readings_do_not_matter(readings, random):
 @given(st.lists(power_readings, min_size=2, max_size=12), st.randoms())
 def test_of_two_sets_of_readings_the_fuller_is_seen_to_be(readings, random):
     """Fails where only readings that hold are counted: one that takes the place of another leaves their number."""
-    full = kept(readings).unique(("meter", "phase", "time"), keep="first", maintain_order=True)
-    poor = full.filter(pl.Series([random.random() < 0.7 for _ in range(len(full))], dtype=pl.Boolean))
+    full = kept({(each.meter, each.phase, each.at): each for each in readings}.values())
+    poor = full.pick(np.array([random.random() < 0.7 for _ in full.time], np.bool_))
     told = {name: meter_seconds(MeterReadings.of(part), 0, 30) for name, part in (("full", full), ("poor", poor))}
     both = told["full"].join(told["poor"], on=("second", "subject"), how="full", coalesce=True, suffix="_poor")
     counted = both.select("readings", pl.col("readings_poor").fill_null(0))

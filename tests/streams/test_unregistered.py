@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.admission import admit
-from schemas.decode import decode
 from schemas.message import Message
-from schemas.meter import METER
 from schemas.timeline import Timeline
+from streams import meter_intake
 from streams.gpu_intake import take_in
 from streams.in_force import InForce
 from streams.unregistered import FORGOTTEN_AFTER_SECS, NAMED_EVERY_SECS, Unregistered
@@ -38,8 +36,8 @@ def hear(unregistered: Unregistered, *messages: Message) -> None:
             intake, _ = take_in(theirs, TIMELINE, IN_FORCE, "wall")
             unregistered.hear_gpus(theirs, intake.rows, IN_FORCE, TIMELINE.places)
         elif theirs:
-            frame = decode(topic, theirs, TIMELINE.places).frame
-            unregistered.hear_meters(admit(METER, frame, None, clock="wall").rows, IN_FORCE, TIMELINE.places)
+            log, _ = meter_intake.take_in(theirs, TIMELINE, IN_FORCE, "wall")
+            unregistered.hear_meters(theirs, log, IN_FORCE, TIMELINE.places)
 
 
 def meter(at: int, path: str) -> Message:

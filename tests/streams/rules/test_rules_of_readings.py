@@ -137,14 +137,14 @@ def test_a_counter_across_the_edge_of_a_window_loses_no_energy() -> None:
     told(found["energy_millijoules"].sum(), 497_003 * 18, "energy is lost at the edges")
 
 
-@fails_without("streams.meter_seconds:HOLD_INTERVALS", 0.5, says="every other second")
+@fails_without("streams.meter_log:HOLD_INTERVALS", 0.5, says="every other second")
 def test_a_meter_of_2_s_reports_its_load_in_every_second() -> None:
     log = [[Meter(float(second), 2, 1000, 2.0)] for second in range(0, 20, 2)] + [[Meter(30.0, 3, 0)]]
     found = rows(play(log), "closing").filter(subject=2)
     told(found.filter(found["at"] < 20)["power_milliwatts"].to_list(), [1000] * 20, "every other second is missing")
 
 
-@fails_without("streams.meter_seconds:HOLD_INTERVALS", 10, says="silence is told as load")
+@fails_without("streams.meter_log:HOLD_INTERVALS", 10, says="silence is told as load")
 def test_of_a_gap_of_18_s_only_three_intervals_are_held() -> None:
     log = [[Meter(0.0, 2, 1000, 2.0)], [Meter(18.0, 2, 3000, 2.0)], [Meter(40.0, 3, 0)]]
     found = rows(play(log), "closing").filter(subject=2)
