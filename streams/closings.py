@@ -115,6 +115,7 @@ class Closings:
         self._next_offset = next_offset
         self._floor = self.evaluated = self._reached = evaluated
         self._passed = NOTHING
+        self._pieces_through = evaluated - SECOND
         self.too_late = 0
         self.late, self.lost, self.conflicts = LateSpans(), LateSpans(), LateSpans()
         self.newest: tuple[Stream, int] | None = None
@@ -156,6 +157,7 @@ class Closings:
         newest = self._keep(envelope, bound, numbered)
         self._bounds[stream] = _moved(bound, envelope)
         self._passed = max(self._passed, self._end())
+        self._pieces_through = max(self._pieces_through, self._end_of_pieces())
         self._reached = max(self._reached, self._passed)
         self._entries.append(_Entry(offset, stream, bound, newest))
         self._next_offset = offset + 1
@@ -175,6 +177,14 @@ class Closings:
     def reached(self) -> int:
         """Return the end of the seconds that all streams had closed at this place of the log."""
         return self._reached
+
+    @property
+    def pieces_through(self) -> int:
+        """Return the end of the seconds all pieces of which were told at this place of the log.
+
+        A stream tells a piece before it closes the second after it, or before it says that it bounds nothing.
+        """
+        return self._pieces_through
 
     @property
     def open_from(self) -> int:
@@ -283,6 +293,10 @@ class Closings:
     def _end(self) -> int:
         end = min((bound.end for bound in self._bounds.values()), default=NOTHING)
         return end if end < OPEN_END else max(self._first, default=NOTHING - SECOND) + SECOND
+
+    def _end_of_pieces(self) -> int:
+        is_open = all(bound.is_open for bound in self._bounds.values())
+        return self._end() if is_open else self._end() - SECOND
 
     def _kept_at(self, evaluated: int) -> int:
         return NOTHING if evaluated == NOTHING else max(self._floor, (evaluated - HORIZON) // MINUTE * MINUTE)

@@ -119,9 +119,13 @@ class DeviceMinutes:
         self._touched: dict[int, list[Ints]] = {}
         self._touched_racks: dict[int, list[Ints]] = {}
 
-    @property
-    def is_behind(self) -> bool:
+    def is_behind(self, pieces_through: int) -> bool:
         """Tell whether `told` has more to tell."""
+        return bool(self._due) and self._due[0].minute + MINUTE <= pieces_through
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether there is a closed minute of which not all is told."""
         return bool(self._due)
 
     @property
@@ -129,11 +133,12 @@ class DeviceMinutes:
         """Return the seconds of which partitions tell different things of one GPU."""
         return self._pieces.torn
 
-    def take(self, envelope: Envelope, rows: pl.DataFrame, open_from: int, reached: int) -> None:
+    def take(self, envelope: Envelope, rows: pl.DataFrame, open_from: int, pieces_through: int) -> None:
         """Take a piece or a histogram of one.
 
-        `open_from` is the oldest minute that may still be changed at this place of the log, `reached` the end of
-        what is closed there: what comes later of a minute is a revision, whether the minute was told yet or not.
+        `open_from` is the oldest minute that may still be changed at this place of the log, `pieces_through` the end
+        of what all pieces were told of there: what comes later of a minute is a revision, whether the minute was told
+        yet or not.
         """
         start = envelope.first_second
         minute = start // MINUTE * MINUTE
@@ -141,7 +146,7 @@ class DeviceMinutes:
             return
         is_piece = envelope.kind == "piece"
         changed = (self._pieces.take if is_piece else self._pieces.take_histogram)(start, rows, envelope.partition)
-        if minute + MINUTE <= reached and len(changed):
+        if minute + MINUTE <= pieces_through and len(changed):
             (self._touched if is_piece else self._touched_racks).setdefault(minute, []).append(changed)
 
     def know(self, registry: Registry, members: Members) -> Facility:
@@ -163,11 +168,11 @@ class DeviceMinutes:
             if why.kind == "closing":
                 self._put_racks(telling, facility, facility.racks)
 
-    def told(self, at_most: int) -> list[SiteMinute]:
+    def told(self, at_most: int, pieces_through: int) -> list[SiteMinute]:
         """Return what is due: at least one message's worth, and no more once there are `at_most` rows."""
         self._put_touched()
         told: list[SiteMinute] = []
-        while self._due and sum(len(each.rows) for each in told) < at_most:
+        while self.is_behind(pieces_through) and sum(len(each.rows) for each in told) < at_most:
             told += self._due.popleft().make()
         return told
 

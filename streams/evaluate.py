@@ -88,6 +88,11 @@ class Evaluator:
         """Tell whether `close` has more to close."""
         return self.sums.is_behind
 
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether all is told of what is closed, so that a snapshot lacks nothing."""
+        return self.sums.is_settled
+
     def close(self) -> Output:
         """Close what can be closed; return what both kinds of rules tell, and windows (streams.sum_rules)."""
         told = self.readings.pass_idle()

@@ -144,14 +144,14 @@ class EvaluateStage:
             await self._tell(self._evaluator.close())
         self._notice_the_end()
         # A snapshot is of an evaluator that has told all it has to tell.
-        if self._evaluator.is_behind or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
+        if not self._evaluator.is_settled or time.monotonic() - self._written_at < SNAPSHOT_EVERY_SECS:
             return {}
         self._tell_too_late()
         return await self._note_place(ASK_EVERY_SECS)
 
     async def close(self) -> None:
         """Write a last snapshot and disconnect."""
-        if not self._evaluator.is_behind:
+        if self._evaluator.is_settled:
             await self._note_place(ask_every_secs=0)
         await self._open.aclose()
 

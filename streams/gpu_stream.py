@@ -43,6 +43,7 @@ class GpuStream(Stream[GpuRows]):
         self._noted = JobNote.of(note, book)
         super().__init__(topic, partition, floor=self._noted.floor, now=now)
         self._rings = Rings(in_force, RING_SECONDS)
+        self._pieces_told: int | None = None
         self.jobs = JobTelling(book)
 
     @property
@@ -118,7 +119,7 @@ class GpuStream(Stream[GpuRows]):
         while len(part.late):
             block = int(part.rows.second.min())
             partials += self._close(min(block, end), to_offset)
-            limit = piece_start(block) + piece_start(RING_SECONDS)
+            limit = piece_start(block) + piece_start(RING_SECONDS) - PIECE_SECONDS  # the last one is still to be told
             self._rings.write(part.where(part.rows.second < limit).rows)
             partials += self._close(min(limit, end), to_offset)
             part = part.where(part.rows.second >= limit)
@@ -133,21 +134,45 @@ class GpuStream(Stream[GpuRows]):
         return revised + self._touched_pieces(late, to_offset)
 
     def _before(self, first: int, end: int, to_offset: int) -> list[Partial]:
-        """Return the pieces that end in `(first, end]`."""
-        low, high = piece_start(first), piece_start(end)
-        if self.floor is None or low == high:
+        """Return the pieces that end in `[first, end)` and were not told: before the second after them closes."""
+        return self._pieces_between(first - 1, end - 1, to_offset)
+
+    def _close(self, end: int, to_offset: int) -> list[Partial]:
+        partials = super()._close(end, to_offset)
+        self._pieces_told = max(self._pieces_end, piece_start(end - 1))
+        return partials
+
+    def pieces(self) -> list[Partial]:
+        """Return the pieces all of whose seconds are closed and that were not told: a second need not wait for them."""
+        if self.closed is None:
             return []
-        low = max(low, self.floor)
+        partials = self._pieces_between(self.closed - PIECE_SECONDS, self.closed, self.next_offset or 0)
+        self._pieces_told = max(self._pieces_end, piece_start(self.closed))
+        return partials
+
+    @property
+    def _pieces_end(self) -> int:
+        """Return the end of the pieces that the log let this worker tell; its floor where there is none."""
+        assert self.floor is not None
+        return self.floor if self._pieces_told is None else self._pieces_told
+
+    def _pieces_between(self, first: int, end: int, to_offset: int) -> list[Partial]:
+        """Return the pieces that end in `(first, end]` and were not told."""
+        if self.floor is None:
+            return []
+        low, high = max(piece_start(first), self._pieces_end), piece_start(end)
+        if low >= high:
+            return []
         slots, view = self._rings.view(low, high)
         return [partial for each in pieces_of(view, slots) for partial in self._of_piece(each, to_offset)]
 
     def _touched_pieces(self, late: GpuRows, to_offset: int) -> list[Partial]:
         """Return of each piece that was told what late readings changed."""
-        assert self.floor is not None and self.closed is not None
+        assert self.floor is not None
         partials = []
         for start in np.unique(piece_start(late.second)).tolist():
             low, high = max(start, self.floor), start + PIECE_SECONDS
-            if high <= self.closed:
+            if high <= self._pieces_end:
                 slots, view = self._rings.view(low, high)
                 theirs = self._rings.subjects(late.where((late.second >= low) & (late.second < high)))
                 partials += self._of_piece(touched(view, slots, start, theirs), to_offset)

@@ -6,7 +6,7 @@ place after a kill, they are the same. Only idle notes depend on the clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +97,12 @@ class RollUp:
             rows, messages = parts.get(number, nothing)
             partials += self._streams[GPU_TOPIC, number].feed(rows, messages, next_offset, now)
         return partials
+
+    def pieces(self) -> Iterator[list[Partial]]:
+        """Yield, by partition, the pieces of minutes that can be told: after the seconds, which somebody waits for."""
+        for stream in self._gpu_streams():
+            if partials := stream.pieces():
+                yield partials
 
     def closes_in(self, partition: Partition) -> int:
         """Return by how many µs the watermark of a partition must move on for its next second to close."""

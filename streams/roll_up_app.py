@@ -119,6 +119,7 @@ class RollUpStage:
             await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
         await self._producer.flush()
+        await self._tell_pieces()
         self._tell_too_late()
         if self._roll_up.asking:
             await self._ask()
@@ -169,6 +170,13 @@ class RollUpStage:
         for partial in partials:
             value, headers = encode(partial)
             await self._producer.send(PARTIALS_TOPIC, value, self._site, headers)
+
+    async def _tell_pieces(self) -> None:
+        """Send the pieces of minutes once the seconds are out; the loop turns between two partitions."""
+        for partials in self._roll_up.pieces():
+            await self._send(partials)
+            await asyncio.sleep(0)
+        await self._producer.flush()
 
     async def _refuse(self, refused: pl.DataFrame) -> None:
         self._engine.counted.refused(refused.select("topic", "reason").iter_rows())

@@ -94,7 +94,7 @@ class SumRules:
 
     def take(self, offset: int, envelope: Envelope, rows: pl.DataFrame) -> None:
         """Take one message of `windows.rack.v1` in log order."""
-        self.devices.take(envelope, rows, self.closings.open_from, self.closings.reached)
+        self.devices.take(envelope, rows, self.closings.open_from, self.closings.pieces_through)
         self.closings.take(offset, envelope, rows)
 
     def take_jobs(self, offset: int, rows: pl.DataFrame) -> None:
@@ -108,7 +108,12 @@ class SumRules:
     @property
     def is_behind(self) -> bool:
         """Tell whether `close` has more to close."""
-        return self.closings.is_behind or self.devices.is_behind
+        return self.closings.is_behind or self.devices.is_behind(self.closings.pieces_through)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether all is told of what is closed: minutes wait for the pieces of their last seconds."""
+        return not self.closings.is_behind and not self.devices.is_waiting
 
     def close(self) -> Output:
         """Close what can be closed; return what is told, and the windows of what closed or was revised.
@@ -123,7 +128,8 @@ class SumRules:
         windows += self._revised(self.closings.revised())
         windows += self._revised_minutes()
         windows += self.jobs.revised(self._watches, self.told_through, self.closings.evaluated)
-        minutes = self.devices.told(ROWS_AT_ONCE if self.closings.is_behind else ROWS_OF_MINUTES)
+        at_most = ROWS_AT_ONCE if self.closings.is_behind else ROWS_OF_MINUTES
+        minutes = self.devices.told(at_most, self.closings.pieces_through)
         self._forget()
         return Output(alerts, windows, minutes)
 

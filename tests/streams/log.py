@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import polars as pl
@@ -123,8 +123,12 @@ def play(
     roll_up: RollUp | None = None,
     first: int = 0,
     note: str = "",
+    tells_pieces: bool = False,
 ) -> list[Partial]:
-    """Feed a log from offset `first` on, cut into drains before each offset in `cuts`; return the partials."""
+    """Feed a log from offset `first` on, cut into drains before each offset in `cuts`; return the partials.
+
+    `tells_pieces`: after each drain, as the worker does, and not only where the log makes it.
+    """
     is_meter = any(isinstance(reading, Meter) for message in log for reading in message)
     topic, frame = (METER_TOPIC, meter_frame) if is_meter else (GPU_TOPIC, gpu_frame)
     if roll_up is None:
@@ -135,6 +139,7 @@ def play(
     for start, end in pairwise(bounds):
         messages = [(offset, log[offset]) for offset in range(start, end)]
         partials += roll_up.feed(topic, frame(messages), {0: end}, 0)
+        partials += chain.from_iterable(roll_up.pieces() if tells_pieces else ())
     return partials
 
 

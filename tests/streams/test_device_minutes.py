@@ -98,7 +98,7 @@ class Life:
         return self
 
     def snapshot(self) -> bytes | None:
-        return None if self.evaluator.is_behind else take(self.evaluator, {}).encode()
+        return take(self.evaluator, {}).encode() if self.evaluator.is_settled else None
 
     def come_back(self, value: bytes) -> None:
         restored = restore(decode(value), self.watches, STREAMS)

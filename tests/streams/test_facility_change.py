@@ -183,7 +183,7 @@ def disturbed(published: list[Published], log: Log, seed: int) -> Workers:
             workers.hear()
         elif step["event"] == "commit":
             workers.commit()
-        elif step["event"] == "snapshot" and not workers.evaluator.is_behind:
+        elif step["event"] == "snapshot" and workers.evaluator.is_settled:
             value = workers.snapshot()
         elif step["event"] == "kill" and draw.random() < 0.5:
             workers.restart_roll_up()

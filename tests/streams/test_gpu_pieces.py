@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -50,7 +51,7 @@ def admissible(log):
 
 
 def by_the_book(log):
-    """Return the pieces that polars makes of all admissible readings at once, of those that the log has closed."""
+    """Return the pieces that polars makes of all admissible readings at once, `closed` = the seconds that closed."""
     found, closed = admissible(log)
     frame = pl.DataFrame(
         [
@@ -72,7 +73,6 @@ def by_the_book(log):
     )  # fmt: skip
     return (
         stands.with_columns(at=pl.col("second") // PIECE_SECONDS * PIECE_SECONDS)
-        .filter(pl.col("at") + PIECE_SECONDS <= closed)
         .group_by("at", "subject")
         .agg(
             power_sum_deciwatts=pl.when(pl.col("power").count() > 0).then(pl.col("power").sum()),
@@ -83,6 +83,7 @@ def by_the_book(log):
             temperature_max_decicelsius=pl.col("temperature").max(),
             last_microseconds=pl.col("micros").max() - pl.col("at").first() * SECOND,
         )
+        .with_columns(closed=pl.lit(closed))
         .sort("at", "subject")
         .cast({name: PIECE.polars[name] for name in (
             "subject", "power_sum_deciwatts", "power_seconds", "power_max_deciwatts", "utilization_sum_e4",
@@ -93,9 +94,21 @@ def by_the_book(log):
 @settings(max_examples=80, deadline=None, phases=PHASES)
 @given(logs(), st.lists(st.integers(1, 40), max_size=6))
 def test_pieces_are_what_polars_makes_of_all_readings_at_once(log, cuts):
-    whole = by_the_book(log)
-    for told in (play(log), play(log, cuts), play(log, range(len(log)))):
-        assert_frame_equal(standing(told).select(whole.columns), whole, check_row_order=True)
+    """By the log alone a piece is told before the second after it closes; as soon as it is closed it may be."""
+    book, after = by_the_book(log), pl.col("closed") - PIECE_SECONDS - pl.col("at")
+    for tells_pieces, by_then in ((False, after > 0), (True, after >= 0)):
+        whole = book.filter(by_then).drop("closed")
+        for told in (play(log, each, tells_pieces=tells_pieces) for each in ((), cuts, range(len(log)))):
+            assert_frame_equal(standing(told).select(whole.columns), whole, check_row_order=True)
+
+
+@settings(max_examples=40, deadline=None, phases=PHASES)
+@given(logs(), st.lists(st.integers(1, 40), max_size=6))
+def test_histograms_are_the_same_whether_pieces_were_told_early_or_not(log, cuts):
+    by_log, early = play(log), play(log, cuts, tells_pieces=True)
+    last = standing(early)["at"].max()
+    told = standing_histograms(early), standing_histograms(by_log)
+    assert_frame_equal(*(each.filter(pl.col("at") < (0 if last is None else last)) for each in told))
 
 
 @settings(max_examples=60, deadline=None, phases=PHASES)
@@ -113,13 +126,17 @@ def test_a_restart_anywhere_tells_the_same_pieces_from_its_floor_on(log, stop, c
     assert_frame_equal(standing(again), standing(whole).filter(pl.col("at") >= floor))
 
 
-def test_a_piece_is_told_before_the_closing_of_its_last_second():
-    """So that a minute, which closes with that, lacks none of its pieces."""
+@pytest.mark.parametrize("tells_pieces", [False, True])
+def test_a_piece_is_told_before_the_second_after_it_closes_and_no_second_waits_for_its_own(tells_pieces):
+    """So that a minute lacks none of its pieces a second after its end, and sums do not wait for them."""
+    log = [rack_second(s / 2) for s in range(60)]
     told = [(each.envelope.kind, each.envelope.end_second // SECOND - START)
-            for each in play([rack_second(s / 2) for s in range(60)])]  # fmt: skip
+            for each in play(log, range(60), tells_pieces=tells_pieces)]  # fmt: skip
+    assert [end for kind, end in told if kind == "piece"] == [10, 20]
     for nth, (kind, end) in enumerate(told):
         if kind == "piece":
-            assert all(closed < end for before, closed in told[:nth] if before == "closing")
+            closed = [each for before, each in told[:nth] if before == "closing"]
+            assert max(closed, default=end) == end
 
 
 def test_a_late_reading_tells_again_the_piece_of_its_gpu_and_the_histogram_of_its_rack_only():
