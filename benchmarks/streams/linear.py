@@ -133,7 +133,7 @@ async def _measure(times: int) -> Cost:
 
 async def _judged(stage, readings: list[Message], partials: list[Message]) -> float:
     """Give the evaluator readings at once, and partials a drain later; return the CPU seconds."""
-    spent, parts = 0.0, round(ROLL_UP.drain_secs / EVALUATE.drain_secs)
+    spent, parts = 0.0, round(ROLL_UP.hold_secs / EVALUATE.drain_secs)
     size = -(-len(readings) // parts) or 1
     for part in range(parts):
         came = [*readings[part * size : (part + 1) * size], *(partials if part == parts - 1 else ())]
@@ -146,7 +146,7 @@ async def _judged(stage, readings: list[Message], partials: list[Message]) -> fl
 
 def drains(messages: list[Message]) -> Iterator[list[Message]]:
     """Yield the messages of one second in the drains in which roll up finds them."""
-    count = round(1 / ROLL_UP.drain_secs)
+    count = round(1 / ROLL_UP.hold_secs)
     found: list[list[Message]] = [[] for _ in range(count)]
     for message in messages:
         found[message.appended % SECOND * count // SECOND].append(message)

@@ -119,10 +119,14 @@ def nobody(end: int) -> Partial:
     return Partial(Envelope("telemetry.power.v1", 0, 0, 0, "idle", 0, last, 0), PARTIAL.empty())
 
 
+def idle_gpus(end: int) -> Partial:
+    """Return the note of the other GPU partition that has nothing."""
+    return Partial(Envelope(GPU_TOPIC, 1, 0, 0, "idle", 0, (START + end) * SECOND, 0), PARTIAL.empty())
+
+
 def minutes_of(log: list[list[Gpu]]) -> dict[tuple[str, int], dict[str, Any]]:
     """Return, by GPU and minute (`at` its start in seconds), the rows that are told of one partition's log."""
-    life = Life([nobody(10_000), Partial(Envelope(GPU_TOPIC, 1, 0, 0, "idle", 0, (START + 10_000) * SECOND, 0),
-                                         PARTIAL.empty()), *rolled_up(log, 0)]).to_the_end()  # fmt: skip
+    life = Life([nobody(10_000), idle_gpus(10_000), *rolled_up(log, 0)]).to_the_end()
     kinds = {SubjectKind.GPU: "gpu", SubjectKind.NODE: "node"}
     return {
         (f"{kinds[row['subject_kind']]} {row['subject']}", MINUTES.index(int(row["window_start"].replace(
@@ -301,6 +305,22 @@ def test_a_node_is_the_sum_of_its_gpus_and_an_estimate() -> None:
     assert (row["expected"], row["reporting"], row["version_readings"]) == (2, 2, 120)
     silent = told[f"node {slot(2)['node']}", 2]
     assert (silent["power_watts"], silent["power_low_watts"], silent["power_high_watts"]) == (None, 0.0, 1400.0)
+
+
+def test_a_minute_is_told_once_and_waits_for_the_pieces_of_its_last_seconds() -> None:
+    """Fails where it is told with its last second, of which the pieces come after; no snapshot may be without it."""
+    log = [[*one, *other] for one, other in zip(steady(range(103), 0), steady(range(103), 1), strict=True)]
+    partials, end = rolled_up(log, 0, cuts=list(range(103))), (START + 100) * SECOND
+    told = [(each.envelope.kind, each.envelope.end_second) for each in partials]
+    assert told.index(("piece", end)) > told.index(("closing", end))
+    life = Life([nobody(10_000), idle_gpus(10_000), *partials])
+    waits = []
+    for _ in life.partials:
+        life.drain(1)
+        waits.append(life.evaluator.sums.told_through == end and life.snapshot() is None)
+    assert any(waits) and life.snapshot() is not None
+    gpus = pl.concat(life.windows).filter(subject_kind=SubjectKind.GPU, every_seconds=60)
+    assert gpus.filter(pl.col("reporting") > 0)["version_readings"].to_list() == [60, 60]
 
 
 def test_a_late_piece_tells_again_the_gpus_and_nodes_that_it_touched_only() -> None:
