@@ -166,12 +166,13 @@ class Engine:
 
     async def _pause(self) -> None:
         """Wait until what has come is worth a drain."""
-        self.app.fetching.due_at = self.stage.due_at()
+        due_at = self.app.fetching.due_at = self.stage.due_at()
         pace = Pace(self.shape.hold_secs, self.shape.fetch_wait_ms / 1000, time.monotonic())
         while True:
             await self._burst()
             newest = self.reading.newest
-            if self._full.is_set() or pace.is_due(self.stage.ready(newest), len(newest), time.monotonic()):
+            ready, expected_in = self.stage.ready(newest), due_at - time.time()
+            if self._full.is_set() or pace.is_due(ready, len(newest), expected_in, time.monotonic()):
                 break
         if self.reading.lag_secs(time.time()) > BEHIND_SECS:
             # Nobody waits for an answer of the moment: a long drain costs a fraction of many short ones.

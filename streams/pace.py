@@ -8,18 +8,22 @@ from __future__ import annotations
 
 
 class Pace:
-    """Hold what comes from `began` on (s), at most `hold_secs`; what somebody waits for at most `wait_secs`.
+    """Hold what comes from `began` on (s), at most `hold_secs`; what somebody waits for no longer than a fetch takes.
 
-    So long takes the next fetch, which may bring what the other partitions need. Where most can tell something
-    already, that is not worth their waiting.
+    `wait_secs` is that. Where most of the partitions can tell something, the drain is due at once. Few that can are
+    early where more are expected within a fetch, and wait for these; else they are late, and wait no longer.
     """
 
     def __init__(self, hold_secs: float, wait_secs: float, began: float) -> None:
         self._until = began + hold_secs
         self._wait_secs = wait_secs
 
-    def is_due(self, ready: int, waiting: int, now: float) -> bool:
-        """Tell whether to drain, where messages of `waiting` partitions came and `ready` of them can tell something."""
+    def is_due(self, ready: int, waiting: int, expected_in: float, now: float) -> bool:
+        """Tell whether to drain: messages of `waiting` partitions came, and `ready` of them can tell something.
+
+        `expected_in`: in how many seconds most of them are expected to.
+        """
         if ready:
-            self._until = now if 2 * ready > waiting else min(self._until, now + self._wait_secs)
+            is_early = 2 * ready <= waiting and 0 < expected_in <= self._wait_secs
+            self._until = min(self._until, now + expected_in if is_early else now)
         return now >= self._until

@@ -98,6 +98,11 @@ class RollUp:
             partials += self._streams[GPU_TOPIC, number].feed(rows, messages, next_offset, now)
         return partials
 
+    @property
+    def closed(self) -> int:
+        """Return how many seconds all streams have closed together; it grows with each that one of them closes."""
+        return sum(stream.closed or 0 for stream in self._streams.values())
+
     def pieces(self) -> Iterator[list[Partial]]:
         """Yield, by partition, the pieces of minutes that can be told: after the seconds, which somebody waits for."""
         for stream in self._gpu_streams():

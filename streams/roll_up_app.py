@@ -24,6 +24,7 @@ from schemas.job import decode_jobs
 from schemas.message import Message
 from schemas.partial import Partial, encode
 from streams import meter_intake, refusals
+from streams.closing import SECOND
 from streams.engine import ROLL_UP, Engine, run
 from streams.gpu_intake import BYTES_A_BLOCK, take_in
 from streams.in_force import InForce
@@ -61,6 +62,7 @@ class RollUpStage:
         self._said_at = time.monotonic()
         self._asked_at = -ASK_EVERY_SECS
         self._appended: dict[Partition, int] = {}
+        self._closed = 0
 
     async def open(self, engine: Engine) -> None:
         """Read the facility and connect the producer."""
@@ -100,10 +102,17 @@ class RollUpStage:
         return sum(came >= self._closes_at(at) for at, came in newest.items())
 
     def due_at(self) -> float:
-        """Return when half of the partitions that say anything can close their next second, and a little more."""
-        since = max(self._appended.values(), default=0) - IDLE_AFTER_MICROSECONDS
-        closing = [self._closes_at(at) for at, came in self._appended.items() if came > since]
-        return median(closing) / 1e6 + DUE_AFTER_SECS if closing and self._clock == "wall" else 0.0
+        """Return when half of the partitions that say anything can close their next second, and a little more.
+
+        Where one could have closed it already, its next message may: at any time.
+        """
+        newest = max(self._appended.values(), default=0)
+        closing = [
+            self._closes_at(at) for at, came in self._appended.items() if newest - came < IDLE_AFTER_MICROSECONDS
+        ]
+        if self._clock == "event" or not closing or newest - SECOND < min(closing) <= newest:
+            return 0.0
+        return median(closing) / SECOND + DUE_AFTER_SECS
 
     def _closes_at(self, partition: Partition) -> int:
         return self._appended.get(partition, 0) + self._roll_up.closes_in(partition)
@@ -119,7 +128,9 @@ class RollUpStage:
             await self._take(topic, sorted(of_topic, key=attrgetter("partition", "offset")))
         await self._send(self._roll_up.idle(self._engine.at_log_end(), _now()))
         await self._producer.flush()
-        await self._tell_pieces()
+        if self._closed == self._roll_up.closed:  # else other partitions may close the same second in a moment
+            await self._tell_pieces()
+        self._closed = self._roll_up.closed
         self._tell_too_late()
         if self._roll_up.asking:
             await self._ask()
