@@ -141,7 +141,8 @@ def _reported(column: NDArray[np.integer]) -> tuple[Bools, Bools]:
 
 
 def _sum(column: NDArray[np.integer], there: Bools) -> Int64s:
-    return cast(Int64s, np.where(there, column, 0).sum(axis=0, dtype=np.int64))
+    said = column if there.all() else np.where(there, column, 0)
+    return cast(Int64s, said.sum(axis=0, dtype=np.int64))
 
 
 def _digests(view: RingView, came: Bools, slots: GpuSlots) -> Int64s:
@@ -194,13 +195,13 @@ def _degrees(temperature: NDArray[np.integer]) -> Int64s:
 
 def _counts(rack: Int64s, number: NDArray[np.integer], there: Bools) -> tuple[Int64s, Int64s, Int64s]:
     """Return (rack, bin, count) of the bins that have any of the cells [second, GPU] in `there`, by rack and bin."""
-    bins = number[there]
-    if not len(bins):
+    bins = number if there.all() else number[there]
+    if not bins.size:
         return (np.empty(0, np.int64),) * 3
     lowest = int(bins.min())
     width = int(bins.max()) - lowest + 1
-    cells = np.broadcast_to(rack * width, there.shape)[there] + (bins - lowest)
-    counts = np.bincount(cells)
+    cells = number + (rack * width - lowest)
+    counts = np.bincount((cells if bins is number else cells[there]).ravel())
     found = np.flatnonzero(counts)
     return found // width, found % width + lowest, counts[found]
 
