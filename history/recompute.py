@@ -110,7 +110,10 @@ def recompute(  # noqa: PLR0917
 
 
 def _partials(raw: Raw, minutes: Span, timeline: Timeline, book: JobBook) -> Iterator[Partial | pl.DataFrame]:
-    """Roll up the rows, each second of them as one message, and close all of it; seconds of jobs are frames."""
+    """Roll up the rows, each second of them as one message, and close all of it; seconds of jobs are frames.
+
+    And one more second, which nobody asked for: before it closes the last pieces of the minutes are told.
+    """
     roll_up = RollUp(InForce.of(timeline), jobs=book)
     for topic, rows in ((GPU_TOPIC, raw.gpu), (METER_TOPIC, canary.outside(raw.power))):
         roll_up.assign((topic, 0), str(minutes.first // SECOND), 0)
@@ -118,7 +121,7 @@ def _partials(raw: Raw, minutes: Span, timeline: Timeline, book: JobBook) -> Ite
         placed = rows.sort("time").with_columns(_partition=pl.lit(0, pl.Int32), _offset=second.cast(pl.Int64))
         if len(placed):
             yield from _with_jobs(roll_up, roll_up.feed(topic, placed, {0: minutes.end // SECOND}, 0))
-    yield from _with_jobs(roll_up, roll_up.idle(STREAMS, minutes.end))
+    yield from _with_jobs(roll_up, roll_up.idle(STREAMS, minutes.end + SECOND))
 
 
 def _with_jobs(roll_up: RollUp, partials: list[Partial]) -> Iterator[Partial | pl.DataFrame]:
