@@ -100,7 +100,8 @@ class EvaluateStage:
     async def assigned(self, committed: Mapping[Partition, Place | None]) -> Mapping[Partition, int]:
         """Go on from the snapshot.
 
-        Without a snapshot Kafka's places mean nothing: what is firing would be forgotten, so all is read again.
+        Without a snapshot Kafka's places mean nothing: what is firing would be forgotten, so all is read again. So is a
+        partition that the snapshot does not name: it had brought nothing yet, and Kafka's place is of an earlier life.
         """
         positions = await self._restore()
         if positions is None:
@@ -108,8 +109,9 @@ class EvaluateStage:
                 log.error(
                     "no snapshot of %s is on %s: all is read again from its start", self._key.decode(), snapshot.TOPIC
                 )
-            positions = {at: 0 for at, place in committed.items() if place is not None}
-        return {at: offset for at, offset in positions.items() if at in committed}
+            positions = {}
+        unread = {at: 0 for at, place in committed.items() if place is not None}
+        return unread | {at: offset for at, offset in positions.items() if at in committed}
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
         """End the process where it has a partition no more; go on where a log lost some of itself."""
