@@ -110,8 +110,12 @@ class RollUp:
                 yield partials
 
     def closes_in(self, partition: Partition) -> int:
-        """Return by how many µs the watermark of a partition must move on for its next second to close."""
-        return self._streams[partition].closes_in
+        """Return by how many µs the watermark of a partition must move on for its next second to close.
+
+        0 of one that is another worker's by now, of which messages may still wait while a rebalance is on its way.
+        """
+        stream = self._streams.get(partition)
+        return 0 if stream is None else stream.closes_in
 
     def hear(self, records: Iterable[Placed[Job]], through: int) -> None:
         """Take records of jobs in log order and the offset after the last message: what they change is told again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import time
 
@@ -119,3 +120,11 @@ def test_in_event_time_whatever_came_is_taken() -> None:
     stage = stage_of({0: (0.9, 0.9)})
     stage._clock = "event"
     assert (stage.ready({(METER_TOPIC, 0): microseconds(0.91)}), stage.due_at()) == (1, 0.0)
+
+
+def test_a_partition_that_was_just_dealt_to_another_worker_ends_nothing() -> None:
+    """Between its end here and that of the rebalance what came of it still waits, and somebody asks for it."""
+    stage = stage_of({0: (0.9, 0.9), 1: (0.9, 0.9)})
+    asyncio.run(stage.dropped((METER_TOPIC, 1), None))
+    assert stage.ready({(METER_TOPIC, 0): microseconds(0.91), (METER_TOPIC, 1): microseconds(0.91)}) == 1
+    assert stage.due_at() == START + 1.25 + DUE_AFTER_SECS
