@@ -106,7 +106,7 @@ def test_on_a_terminal_keys_choose_what_is_drawn_and_q_ends_it(fresh_kafka: Embe
             assert "ruh/h2/r01/k04" in drawn(terminal, "ruh/h2/r01/k04")
             os.write(terminal, b"q")
             drawn(terminal, "\x1b[?1049l")
-            assert watching.wait(timeout=10) == 0
+            assert watching.wait(timeout=60) == 0
             assert termios.tcgetattr(theirs) == before
         finally:
             watching.kill()
