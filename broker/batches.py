@@ -8,7 +8,6 @@ moves on.
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
-from broker import decompress
+from broker import codecs, decompress
 from broker.salvage import BatchHead, Record, salvage
 
 MAX_BATCH_RECORDS = 100_000
@@ -30,26 +29,12 @@ _PREFIX = struct.Struct(">qi")
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _DECODERS = ("gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode")
-_USERS_OF_CODECS = (
-    "aiokafka.codec",
-    "aiokafka.record.default_records",
-    "aiokafka.record.legacy_records",
-    "aiokafka.record._crecords.default_records",
-    "aiokafka.record._crecords.legacy_records",
-)
 _crc_attempts: Counter[tuple[str, int, int]] = Counter()
 
 
 def install() -> None:
     """Let every aiokafka consumer of this process read batches as this module does; twice does no harm."""
-    for name in _USERS_OF_CODECS:
-        try:
-            module = importlib.import_module(name)
-        except ImportError:  # a build of aiokafka without its compiled part
-            continue
-        for decoder in _DECODERS:
-            if hasattr(module, decoder):
-                setattr(module, decoder, getattr(decompress, decoder))
+    codecs.put_in_place({name: getattr(decompress, name) for name in _DECODERS})
     fetcher.MemoryRecords = BoundedRecords
     fetcher.PartitionRecords = PartitionRecords
 

@@ -30,7 +30,7 @@ logger = logging.getLogger("wattline.streams")
 
 PLACED_WITHIN_SECS = 60.0
 FRESH_SECS = 1.5
-"""A fetch of an idle partition is answered every 100 ms, and asked again when the one before is taken in."""
+"""A fetch of an idle partition is answered within 500 ms, and asked again when the one before is taken in."""
 
 
 class Fetching:

@@ -146,7 +146,7 @@ class GpuStream(Stream[GpuRows]):
         """Return the pieces all of whose seconds are closed and that were not told: a second need not wait for them."""
         if self.closed is None:
             return []
-        partials = self._pieces_between(self.closed - PIECE_SECONDS, self.closed, self.next_offset or 0)
+        partials = self._pieces_between(self._pieces_end, self.closed, self.next_offset or 0)
         self._pieces_told = max(self._pieces_end, piece_start(self.closed))
         return partials
 

@@ -6,7 +6,7 @@ Both ways give the same rows: the block's way is taken only where every row of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from schemas.topics import BY_NAME
 from streams.closing import SECOND
 from streams.in_force import InForce, Intervals
 from streams.meter_log import MeterLog
-from streams.meter_rows import MeterRows, in_log_order
+from streams.meter_rows import MeterRows, Rows, in_log_order
 
 POWER_TOPIC = "telemetry.power.v1"
 
@@ -34,8 +34,7 @@ def admitted(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> M
 
     What is not, roll up refuses: nothing is said of it here.
     """
-    good, others = _blocks(messages, timeline, clock)
-    parts = [MeterRows.of_block(block, messages) for block in good]
+    parts, others = _parts(messages, timeline, clock, lambda block: MeterRows.of_block(block, messages))
     if others or not parts:
         rows, _ = _row_by_row([messages[index] for index in others], timeline, clock)
         parts.append(MeterRows.of(rows))
@@ -46,13 +45,13 @@ def take_in(
     messages: Sequence[Message], timeline: Timeline, in_force: InForce, clock: Clock
 ) -> tuple[MeterLog, pl.DataFrame]:
     """Decode and admit messages; return their rows without the canary's and the refusals (frame of REJECTED). Pure."""
-    good, others = _blocks(messages, timeline, clock)
-    parts, refused = [], REJECTED.empty()
-    for block in good:
-        if (intervals := _intervals(block, in_force)) is not None:
-            parts.append(MeterLog.of_block(block, messages, intervals))
-        else:
-            others = sorted([*others, *block.messages])
+
+    def of_block(block: Block) -> MeterLog | None:
+        intervals = _intervals(block, in_force)
+        return None if intervals is None else MeterLog.of_block(block, messages, intervals)
+
+    refused = REJECTED.empty()
+    parts, others = _parts(messages, timeline, clock, of_block)
     if others or not parts:
         rows, refused = _row_by_row([messages[index] for index in others], timeline, clock)
         parts.append(MeterLog.of(rows, in_force))
@@ -60,11 +59,19 @@ def take_in(
     return log.where(log.meter != canary.METER_ID), refused
 
 
-def _blocks(messages: Sequence[Message], timeline: Timeline, clock: Clock) -> tuple[list[Block], list[int]]:
-    """Return the blocks of which every row is admitted, and the indexes of all other messages."""
+def _parts(
+    messages: Sequence[Message], timeline: Timeline, clock: Clock, of_block: Callable[[Block], Rows | None]
+) -> tuple[list[Rows], list[int]]:
+    """Return the rows of blocks of which every row is admitted, and the indexes of all other messages."""
     blocks, others = blocks_of(METER, messages, BY_NAME[POWER_TOPIC].max_decoded_bytes)
-    good = [block for block in blocks if _is_admitted(block, messages, timeline, clock)]
-    return good, sorted([*others, *(index for block in blocks if block not in good for index in block.messages)])
+    parts: list[Rows] = []
+    for block in blocks:
+        rows = of_block(block) if _is_admitted(block, messages, timeline, clock) else None
+        if rows is None:
+            others.extend(block.messages)
+        else:
+            parts.append(rows)
+    return parts, sorted(others)
 
 
 def _is_admitted(block: Block, messages: Sequence[Message], timeline: Timeline, clock: Clock) -> bool:

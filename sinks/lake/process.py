@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -17,8 +16,6 @@ from sinks.lake.parquet import Step
 from sinks.lake.writer import Writer, WriterSettings
 
 _EVERY_SECS = 10.0
-GARBAGE_AFTER = 50_000
-"""Objects after which the collector looks again: 15,000 messages lie until they are written, and none is garbage."""
 
 
 class _OneVoice(logging.Filter):
@@ -62,9 +59,6 @@ async def _run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step)
 
     writer = Writer(bootstrap, lake, settings, report_too)
     durable = writer.durable
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER)
     reporter = Reporter(bootstrap, "lake", settings.slot, durable.counted, Standing(durable.stands, writer.log_ends))
     await writer.run(stopping)
     await reporter.stop()
