@@ -45,7 +45,7 @@ WINDOW = Record(
         Column("utilization_fraction", pa.float64(), "mean over the GPUs that reported", "1", null="no GPU reported"),
         Column("temperature_max_celsius", pa.float64(), "hottest GPU", "°C", null="none measured"),
         Column("expected", pa.int32(), "parts that should report: meters, or GPUs where there is no meter", null=None),
-        Column("reporting", pa.int32(), "parts that did", null=None),
+        Column("reporting", pa.int32(), "parts that did; of a minute, the least of its sixty seconds", null=None),
         Column(
             "oldest_age_seconds",
             pa.float64(),

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.nameplates import ABSURD_FACTOR
 from schemas.timeline import EVER, FOREVER, SECOND, Timeline
 from streams.gpu_slots import GpuSlots
 
@@ -21,7 +22,11 @@ class Devices(Protocol):
 
     @property
     def meters(self) -> pl.DataFrame:
-        """Return (meter, interval_seconds, …), one row a meter."""
+        """Return (meter, interval_seconds, subject_kind, subject, …), one row a meter."""
+
+    @property
+    def limits(self) -> pl.DataFrame:
+        """Return (kind, id, limit, watts)."""
 
 
 DEFAULT_INTERVAL_SECONDS = 1.0
@@ -48,6 +53,31 @@ class Intervals(NamedTuple):
         return np.where(self.meter[at] == meter, self.seconds[at], 0.0)
 
 
+class Gains(NamedTuple):
+    """Hold the meters whose nameplate or rating is known, ascending, and what each counter may gain in a second, mJ."""
+
+    meter: NDArray[np.int64]
+    most: NDArray[np.int64]
+
+    @classmethod
+    def of_devices(cls, devices: Devices) -> Gains:
+        """Return ABSURD_FACTOR × the nameplate, else the rating, of what each meter measures."""
+        limits = devices.limits.filter(pl.col("limit").is_in(["nameplate", "rated"])).sort("limit")
+        known = limits.unique(["kind", "id"], keep="first", maintain_order=True)  # "nameplate" sorts before "rated"
+        key = ["subject_kind", "subject"]
+        meters = devices.meters.join(known.select("watts", subject_kind="kind", subject="id"), on=key).sort("meter")
+        most = (meters["watts"] * ABSURD_FACTOR * 1000).round().cast(pl.Int64)
+        return cls(meters["meter"].to_numpy().astype(np.int64), most.to_numpy())
+
+    def of(self, meter: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what each of some meters may gain; of those that are not known, anything."""
+        at = np.minimum(np.searchsorted(self.meter, meter), max(0, len(self.meter) - 1))
+        most = np.full(len(meter), np.iinfo(np.int64).max)
+        known = self.meter[at] == meter if len(self.meter) else np.zeros(len(meter), np.bool_)
+        most[known] = self.most[at[known]]
+        return most
+
+
 class Standing(NamedTuple):
     """Hold the GPUs and meters that there are in the seconds `[first, end)`."""
 
@@ -56,6 +86,7 @@ class Standing(NamedTuple):
     devices: Devices
     slots: GpuSlots
     intervals: Intervals
+    gains: Gains
 
 
 class InForce:
@@ -63,7 +94,7 @@ class InForce:
 
     def __init__(self, spans: list[tuple[int, int, Devices]]) -> None:
         self._spans = spans
-        self._made: dict[int, tuple[GpuSlots, Intervals]] = {}
+        self._made: dict[int, tuple[GpuSlots, Intervals, Gains]] = {}
 
     @classmethod
     def of(cls, timeline: Timeline) -> InForce:
@@ -88,10 +119,11 @@ class InForce:
         spans = [span for span in self._spans if span[0] < max(end, first + 1) and span[1] > first]
         return [Standing(*span, *self._of(span[2])) for span in spans]
 
-    def _of(self, devices: Devices) -> tuple[GpuSlots, Intervals]:
+    def _of(self, devices: Devices) -> tuple[GpuSlots, Intervals, Gains]:
         # By identity: a timeline has one registry for the same versions, and the spans keep it alive.
         if id(devices) not in self._made:
-            self._made[id(devices)] = GpuSlots.of(devices.slots), Intervals.of_meters(devices.meters)
+            slots, intervals = GpuSlots.of(devices.slots), Intervals.of_meters(devices.meters)
+            self._made[id(devices)] = slots, intervals, Gains.of_devices(devices)
         return self._made[id(devices)]
 
 

@@ -30,6 +30,9 @@ _SAID = [name for name in SECONDS if name != "record"]
 
 Silent = Mapping[int, frozenset[str]]
 """By second (UTC µs), the sites of which no source spoke."""
+_ALL = frozenset({"all"})
+"""Of a second of which nothing is kept: no site spoke in it."""
+_MINUTE = (pl.col("second") // MINUTE * MINUTE).alias("minute")
 
 
 class JobSums:
@@ -110,10 +113,10 @@ class JobSums:
         self._kept |= _by_second(gone, new)
         return told(gone, "revision", 1, ())
 
-    def minutes(self, after: int, end: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
+    def minutes(self, watches: Watches, after: int, end: int, missing: tuple[Stream, ...]) -> list[SiteWindows]:
         """Return the minutes that end in `(after, end]`."""
-        chosen = [rows for second, rows in sorted(self._kept.items()) if after < _end_of_minute(second) <= end]
-        return told(minutes_of(_joined(chosen)), "closing", 60, missing) if chosen else []
+        minutes = {_minute(second) for second in self._kept if after < _minute(second) + MINUTE <= end}
+        return told(minutes_of(self._whole(minutes, watches)), "closing", 60, missing)
 
     def revised(self, watches: Watches, told_through: int, closed_through: int) -> list[SiteWindows]:
         """Return the windows of told seconds that are others than they were, and of their minutes.
@@ -125,7 +128,7 @@ class JobSums:
             again += self._renewed(second, watches.at(second).registry)
         self._dirty.clear()
         changed = _joined(again)
-        minutes = self._revised_minutes(changed, told_through, closed_through)
+        minutes = self._revised_minutes(changed, watches, told_through, closed_through)
         return told(changed, "revision", 1, ()) + told(minutes, "revision", 60, ())
 
     def forget(self, kept_from: int) -> None:
@@ -154,6 +157,7 @@ class JobSums:
                 for second in seconds:
                     self._kept[second] = _joined([self._kept[second], empty.filter(pl.col("second") == second)])
                 yield empty
+            self._tell_again(subject, {_minute(second) for second in seconds})
         # After a restart seconds that were told are closed again one after the other.
         self._amended = [each for each in self._amended if closed < told_through]
 
@@ -175,8 +179,32 @@ class JobSums:
             kept = kept.filter(~pl.col("subject").is_in(list(late)))
         return [made.join(kept, on=_SAID, how="anti", nulls_equal=True, maintain_order="left")]
 
+    def _tell_again(self, subject: int, minutes: set[int]) -> None:
+        """Let `revised` tell minutes of a job of which a record may change no second but a silent one."""
+        if minutes and (tenure := self.book.newest(subject)):
+            said = {"minute": sorted(minutes), "site": tenure.name[0], "subject": subject}
+            self._again = pl.concat([self._again, pl.DataFrame(said, schema=self._again.schema)])
+
+    def _whole(self, minutes: set[int], watches: Watches) -> pl.DataFrame:
+        """Return all seconds of minutes of the jobs of which one is kept, those too in which their site was silent."""
+        kept = _joined(rows for second, rows in sorted(self._kept.items()) if _minute(second) in minutes)
+        seconds = (second for each in sorted(minutes) for second in range(each, each + MINUTE, SECOND))
+        silent = [second for second in seconds if self._silent.get(second, _ALL)]
+        if kept.is_empty() or not silent:
+            return kept
+        parts = watches.between(silent[0], silent[-1] + SECOND)
+        made = _joined(self._every([s for s in silent if low <= s < end], watch.registry) for low, end, watch in parts)
+        there = kept.filter(pl.col("expected") > 0).select(_MINUTE, "subject")
+        unheard = made.with_columns(_MINUTE).join(there, on=["minute", "subject"], how="semi", maintain_order="left")
+        unheard = unheard.join(kept, on=["second", "subject"], how="anti", maintain_order="left")
+        return _joined([kept, unheard.drop("minute")])
+
     def _made(self, seconds: list[int], registry: Registry) -> pl.DataFrame:
         """Return SECONDS of these seconds, as they are said now."""
+        return self._of_sites_heard(self._every(seconds, registry), seconds)
+
+    def _every(self, seconds: list[int], registry: Registry) -> pl.DataFrame:
+        """Return SECONDS of these seconds of all jobs that have them."""
         slots, made = self._slots_of(registry), []
         by_plan: dict[int, tuple[Plan, list[int]]] = {}
         for second in seconds if self.book else ():
@@ -186,7 +214,7 @@ class JobSums:
             if plan.tenures:
                 said = [frame for second in those for frame in self._said.get(second, ())]
                 made.append(seconds_of(plan, those, pl.concat([JOB_PARTIAL.empty(), *said])))
-        return self._of_sites_heard(_joined(made), seconds)
+        return _joined(made)
 
     def _of_sites_heard(self, made: pl.DataFrame, seconds: list[int]) -> pl.DataFrame:
         """Leave out, in seconds of which its site said nothing, each job of which nothing came."""
@@ -197,19 +225,18 @@ class JobSums:
         marked = made.join(pairs, on=["second", "site"], how="left", maintain_order="left")
         return marked.filter(pl.col("silent").is_null() | (pl.col("readings") > 0)).drop("silent")
 
-    def _revised_minutes(self, changed: pl.DataFrame, told_through: int, closed_through: int) -> pl.DataFrame:
+    def _revised_minutes(
+        self, changed: pl.DataFrame, watches: Watches, told_through: int, closed_through: int
+    ) -> pl.DataFrame:
         """Return the minutes that were told of the jobs of which a second changed; what is not closed yet waits."""
-        key = ["minute", "site", "subject"]
-        minute = pl.col("second") // MINUTE * MINUTE
         if changed.is_empty() and self._again.is_empty():
             return changed
-        again = pl.concat([self._again, changed.select(minute.alias("minute"), "site", "subject")]).unique()
+        again = pl.concat([self._again, changed.select(_MINUTE, "site", "subject")]).unique()
         again = again.filter(pl.col("minute") + MINUTE <= told_through)
         is_ready = pl.col("minute") + MINUTE <= closed_through
         theirs, self._again = again.filter(is_ready), again.filter(~is_ready)
-        minutes = set(theirs["minute"].to_list())
-        kept = _joined(rows for second, rows in sorted(self._kept.items()) if second // MINUTE * MINUTE in minutes)
-        chosen = kept.with_columns(minute=minute).join(theirs, on=key, how="semi", maintain_order="left")
+        whole = self._whole(set(theirs["minute"].to_list()), watches).with_columns(_MINUTE)
+        chosen = whole.join(theirs, on=["minute", "site", "subject"], how="semi", maintain_order="left")
         return minutes_of(chosen.drop("minute"))
 
     def _slots_of(self, registry: Registry) -> GpuSlots:
@@ -238,5 +265,5 @@ def _joined(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=SECONDS), *parts])
 
 
-def _end_of_minute(second: int) -> int:
-    return second // MINUTE * MINUTE + MINUTE
+def _minute(second: int) -> int:
+    return second // MINUTE * MINUTE

@@ -62,7 +62,7 @@ def withdrawn(site: str, subject: int, record: int, seconds: Iterable[int]) -> p
 
 
 def minutes_of(seconds: pl.DataFrame) -> pl.DataFrame:
-    """Return the minutes of jobs, of the seconds that each has there (streams.minutes says how), as SECONDS.
+    """Return the minutes of jobs, of all the seconds that each has there (streams.minutes says how), as SECONDS.
 
     A second that was withdrawn is none; of a minute of such seconds only the minute is withdrawn, too.
     """
@@ -70,7 +70,9 @@ def minutes_of(seconds: pl.DataFrame) -> pl.DataFrame:
     left = minute + MINUTE - pl.col("second") - SECOND
     aged = seconds.sort("second").with_columns(minute=minute, there=there, aged=pl.col("oldest_age") + left)
     found = aged.group_by("minute", "site", "subject", maintain_order=True).agg(
-        *(_mean(name) for name in ("power", "low", "high")),
+        _mean("power"),
+        pl.when(pl.col("low").count() > 0).then(_mean("low", pl.col("low").fill_null(0).filter("there"))).alias("low"),
+        pl.when(~(pl.col("there") & pl.col("high").is_null()).any()).then(_mean("high")).alias("high"),
         *(pl.col(name).max() for name in ("record", "peak", "temperature", "expected")),
         _sum("energy"),
         *(pl.col(name).sum() for name in ("utilization_sum", "utilization_count", "readings", "digest")),
@@ -139,8 +141,10 @@ def _sum(name: str) -> pl.Expr:
     return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
 
 
-def _mean(name: str) -> pl.Expr:
-    mean = (pl.col(name).sum() / pl.col(name).count()).round(mode="half_to_even")
+def _mean(name: str, of: pl.Expr | None = None) -> pl.Expr:
+    """Return the mean of what is there of a column, or of what is counted in its place; null where nothing is."""
+    of = pl.col(name) if of is None else of
+    mean = (of.sum() / of.count()).round(mode="half_to_even")
     return pl.when(pl.col(name).count() > 0).then(mean).alias(name)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.partial import PARTIAL
 from schemas.subject import SubjectKind
 from streams.gauge import spread
+from streams.in_force import Gains
 from streams.lists import begins
 from streams.meter_log import NULL
 from streams.meter_readings import MeterReadings
@@ -30,11 +31,12 @@ COUNTER, INTEGRAL = 1, 3
 MILLION = 1_000_000
 
 
-def meter_seconds(readings: MeterReadings, first: int, end: int) -> pl.DataFrame:
+def meter_seconds(readings: MeterReadings, first: int, end: int, gains: Gains | None = None) -> pl.DataFrame:
     """Return PARTIAL rows of kind METER for the seconds `[first, end)` in which a reading holds.
 
     **Frame out** PARTIAL ordered by second and meter; power is the time-weighted mean over the part of the
-    second that is covered, energy the counter's difference where it is fine enough, else the integral;
+    second that is covered, energy the counter's difference where it is fine enough, fell nowhere and is no more than
+    `gains` let it be, else the integral;
     current is that of the worst phase. A second without a phase-0 reading has no power. Pure.
     """
     said = readings.before(end * SECOND).since((first - 1) * SECOND)
@@ -48,7 +50,7 @@ def meter_seconds(readings: MeterReadings, first: int, end: int) -> pl.DataFrame
     total = distinct.phase == 0
     columns.put(_powers(distinct.pick(total & (distinct.power != NULL)), first, end))
     columns.put(_currents(distinct.pick(distinct.current != NULL), first, end))
-    columns.put(_counted(distinct.pick(total & (distinct.energy != NULL)), first, end))
+    columns.put(_counted(distinct.pick(total & (distinct.energy != NULL)), first, end, gains))
     return _rows(versions.pick(order), columns)
 
 
@@ -170,11 +172,12 @@ def _currents(readings: MeterReadings, first: int, end: int) -> _Seconds:
     return _Seconds(meter[worst], when[worst], {"current_square": total[worst]})
 
 
-def _counted(readings: MeterReadings, first: int, end: int) -> _Seconds:
+def _counted(readings: MeterReadings, first: int, end: int, gains: Gains | None) -> _Seconds:
     """Return the counter's difference from the end of one second to the end of the next, where it is fine.
 
     These differences join end to end. The counter's step is not known, but it divides both values: their
-    greatest common divisor stands for it, at worst too large. A counter that was reset goes down.
+    greatest common divisor stands for it, at worst too large. A counter that was reset goes down between two
+    readings, also of one second; one that gains more than can have flowed is another meter's.
     """
     second = readings.time // SECOND
     last = np.flatnonzero(np.append(begins(readings.meter, second)[1:], True)[: len(second)])
@@ -183,6 +186,10 @@ def _counted(readings: MeterReadings, first: int, end: int) -> _Seconds:
     at = np.flatnonzero(joins & (when >= first) & (when < end))
     difference = energy[at] - energy[at - 1]
     is_fine = (difference > 0) & (difference >= COUNTER_STEPS * np.gcd(energy[at], energy[at - 1]))
+    falls = np.cumsum(np.append(False, readings.energy[1:] < readings.energy[:-1])[: len(second)])
+    is_fine &= falls[last[at]] == falls[last[at - 1]]
+    if gains is not None:
+        is_fine &= difference <= gains.of(meter[at])
     fine = at[is_fine]
     return _Seconds(meter[fine], when[fine], {"counted": difference[is_fine]})
 

@@ -75,13 +75,15 @@ class MeterStream(Stream[MeterLog]):
 
     def _seconds_of(self, readings: MeterReadings, first: int, end: int) -> pl.DataFrame:
         """Return PARTIAL rows of the meters that there are in each second: one that left holds no longer."""
-        if len(self._in_force.between(first - self._hold_secs - 1, end)) == 1:
-            return meter_seconds(readings, first, end)
+        reaching = self._in_force.between(first - self._hold_secs - 1, end)
+        if len(reaching) == 1:
+            return meter_seconds(readings, first, end, reaching[0].gains)
         parts = [
             meter_seconds(
                 readings.pick(standing.intervals.of(readings.meter) > 0),
                 max(first, standing.first),
                 min(end, standing.end),
+                standing.gains,
             )
             for standing in self._in_force.between(first, end)
         ]

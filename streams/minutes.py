@@ -11,7 +11,7 @@ from schemas.admission import ADMISSION_VERSION
 from schemas.window import WINDOW
 from streams import partial_rows
 from streams.condition import Bools, Ints
-from streams.lists import begins, zeroed
+from streams.lists import begins
 from streams.members import Members
 from streams.partial_rows import Column, Nullable
 from streams.sums import MISSING, SECOND, Block
@@ -37,12 +37,13 @@ def silent_sites(block: Block, site: Ints, names: Mapping[int, str]) -> dict[int
     }
 
 
-def minutes_of(seconds: Block, is_heard: Bools) -> Block:
-    """Return the minutes `[start, start + 60 s)` of a block, of each subject from the seconds in which its site spoke.
+def minutes_of(seconds: Block) -> Block:
+    """Return the minutes `[start, start + 60 s)` of a block, which holds every second of them, the silent ones too.
 
-    Power and its bounds are means over the seconds that have one, rounded to 1 mW (half to even); peak and
-    temperature the greatest; energy, current and utilization the sums; expected the greatest, reporting the
-    least; the age is that at the minute's end. `is_heard` is what `heard` returns.
+    Power is the mean over the seconds that have one, rounded to 1 mW (half to even), and so are its bounds over those
+    in which the subject was in the facility: low is 0 where nothing is known, and high is missing where it is in any
+    of them. Peak and temperature are the greatest; energy, current and utilization the sums; expected the greatest,
+    reporting the least; the age is that at the minute's end.
     """
     minute = seconds.seconds // MINUTE * MINUTE
     first = np.flatnonzero(begins(minute))
@@ -51,8 +52,8 @@ def minutes_of(seconds: Block, is_heard: Bools) -> Block:
     return Block(
         seconds=minute[first],
         power=_mean(seconds.power, first),
-        low=_mean(np.where(is_heard, seconds.low, MISSING), first),
-        high=_mean(np.where(is_heard, seconds.high, MISSING), first),
+        low=_mean_low(seconds, first),
+        high=_mean_high(seconds, first),
         peak=_greatest(seconds.peak, first),
         current_square=_total(seconds.current_square, first),
         energy=_total(seconds.energy, first),
@@ -60,8 +61,8 @@ def minutes_of(seconds: Block, is_heard: Bools) -> Block:
         utilization_sum=_total(seconds.utilization_sum, first),
         utilization_count=np.add.reduceat(seconds.utilization_count, first),
         temperature=_greatest(seconds.temperature, first),
-        expected=np.maximum.reduceat(np.where(is_heard, seconds.expected, 0), first),
-        reporting=zeroed(_least_said(np.where(is_heard, seconds.reporting, MISSING), first)),
+        expected=_greatest(seconds.expected, first),
+        reporting=np.minimum.reduceat(seconds.reporting, first),
         oldest_age=_age_at_end(seconds.oldest_age, left, first),
         readings=np.add.reduceat(seconds.readings, first),
         digest=np.add.reduceat(seconds.digest, first),
@@ -140,6 +141,16 @@ def _mean(column: Ints, first: Ints) -> Ints:
     count = np.add.reduceat((column != MISSING).astype(np.int64), first)
     mean = np.rint(_total(column, first) / np.maximum(count, 1)).astype(np.int64)
     return np.where(count > 0, mean, MISSING)
+
+
+def _mean_low(seconds: Block, first: Ints) -> Ints:
+    said = np.where((seconds.low == MISSING) & (seconds.expected > 0), 0, seconds.low)
+    return np.where(_greatest(seconds.low, first) == MISSING, MISSING, _mean(said, first))
+
+
+def _mean_high(seconds: Block, first: Ints) -> Ints:
+    is_unknown = (seconds.high == MISSING) & (seconds.expected > 0)
+    return np.where(np.logical_or.reduceat(is_unknown, first), MISSING, _mean(seconds.high, first))
 
 
 def _greatest(column: Ints, first: Ints) -> Ints:

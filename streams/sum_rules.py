@@ -8,6 +8,7 @@ changes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ from streams.ramps import Ramp, RecentPower
 from streams.reading_state import LONG_AGO
 from streams.running_jobs import RunningJobs
 from streams.site_windows import Kind, SiteWindows
-from streams.sums import MISSING, SECOND, Block, Sources, subjects_of
+from streams.sums import MISSING, SECOND, Block, Sources, silence, subjects_of
 from streams.telling import Facts, alerts_of, no_facts
 from streams.watch import Watch
 from streams.watches import Watches
@@ -82,6 +83,7 @@ class SumRules:
         self._watches = watches
         self._jobs = RunningJobs(book)
         self._kept: dict[int, _Kept] = {}
+        self._silence: _Kept | None = None
         self._again: set[int] = set()
         """Minutes to be told again because a second of them was revised."""
         self._recent = RecentPower(self.watch.members)
@@ -201,7 +203,7 @@ class SumRules:
             windows = windows or self._nothing_heard(max(closed.first_second, self.told_through), closed)
             alerts += self._hush(closed.end_second - SECOND)
             windows += self._minutes(self.told_through, closed.end_second, closed.missing)
-            windows += self.jobs.minutes(self.told_through, closed.end_second, closed.missing)
+            windows += self.jobs.minutes(self._watches, self.told_through, closed.end_second, closed.missing)
             self.told_through = closed.end_second
         return Output(alerts, windows)
 
@@ -275,14 +277,23 @@ class SumRules:
         if not chosen:
             return []
         for start, stop, watch in self._watches.between(last_seconds[chosen[0]], last_seconds[chosen[-1]] + SECOND):
-            blocks = [self._kept[second].of(watch) for second in chosen if start <= last_seconds[second] < stop]
-            if blocks:
-                of_seconds = Block.stacked(blocks)
-                minutes = minutes_of(of_seconds, heard(of_seconds, watch.members.site))
+            ends = sorted({last_seconds[second] for second in chosen if start <= last_seconds[second] < stop})
+            if ends:
+                of_seconds = Block.stacked([self._second(each).of(watch) for end in ends for each in _minute_to(end)])
+                minutes = minutes_of(of_seconds)
                 why = Telling(NOTHING, kind, missing)
                 self.devices.close(watch.registry, watch.members, of_seconds, minutes, why)
                 windows += _without_nodes(self._windows(watch, minutes, kind, 60, missing))
         return windows
+
+    def _second(self, second: int) -> _Kept:
+        """Return a closed second; one of which nothing is kept is one in which no source of any site spoke."""
+        if second in self._kept:
+            return self._kept[second]
+        watch = self._watches.at(second)
+        if self._silence is None or self._silence.watch is not watch:
+            self._silence = _Kept(watch, silence(watch.members))
+        return self._silence._replace(block=replace(self._silence.block, seconds=np.array([second])))
 
     def _windows(
         self, watch: Watch, block: Block, kind: Kind, every: int, missing: tuple[Stream, ...]
@@ -328,6 +339,11 @@ class _Kept(NamedTuple):
 def _without_nodes(windows: list[SiteWindows]) -> list[SiteWindows]:
     """Leave out the minutes of metered nodes: streams.devices tells them with what their GPUs say."""
     return [each._replace(rows=each.rows.filter(pl.col("subject_kind") != SubjectKind.NODE)) for each in windows]
+
+
+def _minute_to(last_second: int) -> range:
+    """Return the seconds of the minute whose last second this is."""
+    return range(last_second + SECOND - MINUTE, last_second + SECOND, SECOND)
 
 
 def _sites(watch: Watch) -> dict[int, str]:

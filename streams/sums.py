@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import polars as pl
 
+from schemas.partial import PARTIAL
 from schemas.rejection import ADMISSION_VERSION
 from schemas.subject import SubjectKind
 from streams.bounds import BOUNDLESS, FRESH_MICROSECONDS, Known, extra, left_of_nameplates
@@ -19,7 +20,7 @@ from streams.filled import filled
 from streams.lists import MISSING, zeroed
 from streams.members import UNKNOWN_POWER, Members
 
-__all__ = ["MISSING", "SECOND", "Block", "Sources", "assemble", "subjects_of"]
+__all__ = ["MISSING", "SECOND", "Block", "Sources", "assemble", "silence", "subjects_of"]
 
 SECOND = 1_000_000
 
@@ -73,6 +74,11 @@ def assemble(members: Members, partials: pl.DataFrame) -> Block:
     return subjects_of(Sources(members, partials))
 
 
+def silence(members: Members) -> Block:
+    """Return one second, the first of 1970, in which no source said anything."""
+    return subjects_of(Sources(members, PARTIAL.empty(), seconds=np.zeros(1, dtype=np.int64)))
+
+
 def subjects_of(sources: Sources) -> Block:
     """Return the seconds of every subject made of what the sources said (see `assemble`)."""
     members = sources.members
@@ -121,9 +127,12 @@ def _bounds(members: Members, sources: Sources, power: Ints) -> tuple[Ints, Ints
 
 
 class Sources:
-    """Scatter rows of partials, as `assemble` wants them, into dense arrays [second, source]."""
+    """Scatter rows of partials, as `assemble` wants them, into dense arrays [second, source].
 
-    def __init__(self, members: Members, partials: pl.DataFrame) -> None:
+    `seconds` (UTC µs, ascending) are those of the rows where they are not given.
+    """
+
+    def __init__(self, members: Members, partials: pl.DataFrame, seconds: Ints | None = None) -> None:
         if "admission" not in partials.columns:
             partials = partials.with_columns(admission=pl.lit(ADMISSION_VERSION, pl.Int64))
         known = members.sources.select("source", subject_kind="kind", subject="id")
@@ -132,7 +141,7 @@ class Sources:
         rows = _one_row_a_source(heard)
         starts = partials["second"].cast(pl.Int64).unique().sort()
         self.rows, self.members = rows, members
-        self.seconds = starts.to_numpy().copy()
+        self.seconds = starts.to_numpy().copy() if seconds is None else seconds
         self._where = (
             np.searchsorted(self.seconds, rows["second"].cast(pl.Int64).to_numpy()),
             rows["source"].to_numpy(),

@@ -26,6 +26,8 @@ from tests.history.small_lake import START, two_racks
 from tests.streams.log import SECOND
 
 STREAMS = [(GPU_TOPIC, 0), (GPU_TOPIC, 1)]
+NAMEPLATE = 700_000
+"""Of each GPU, mW."""
 LONG_AFTER = 4_000_000_000_000_000
 
 
@@ -184,6 +186,33 @@ class World:
         if (rows := self.roll_up.job_rows()) is not None:
             self.partials.append(rows)
         self.partials += partials
+
+
+def expected_minutes(
+    logs: Sequence[Sequence[Sequence[Reading]]], records: Sequence[Said], minutes: Iterable[int]
+) -> pl.DataFrame:
+    """Return, slowly, the minutes of jobs from START on: of all of a job's seconds, those too in which nobody spoke."""
+    spoken = {int(r.at) for log in logs for message in log for r in message}
+    rows = []
+    for minute in minutes:
+        of_minute = expected(logs, records, range(minute * 60, minute * 60 + 60))
+        for (subject,), seconds in of_minute.group_by("subject"):
+            if spoken.isdisjoint(seconds["at"]):
+                continue
+            drawn = [round((watts or 0) * 1000) for watts in seconds["watts"]]
+            most = [d + NAMEPLATE * (e - r) for d, e, r in zip(drawn, *seconds[["expected", "reporting"]], strict=True)]
+            told = len(seconds["watts"].drop_nulls())
+            power, low, high = (
+                round(sum(of) / count) / 1000 if count else None
+                for of, count in ((drawn, told), (drawn, len(drawn)), (most, len(most)))
+            )
+            joules = sum(drawn) / 1000 if told else None
+            counts = seconds["expected"].max(), seconds["reporting"].min()
+            rows.append((minute, subject, *counts, power, low, high, joules))
+    schema = {"minute": pl.Int64, "subject": pl.Int64, "expected": pl.Int64, "reporting": pl.Int64,
+              "power_watts": pl.Float64, "power_low_watts": pl.Float64, "power_high_watts": pl.Float64,
+              "energy_joules": pl.Float64}  # fmt: skip
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("minute", "subject")
 
 
 def expected(

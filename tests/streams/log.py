@@ -52,11 +52,14 @@ def slots(nameplate: float | None = 700.0) -> pl.DataFrame:
 
 
 def meters(intervals: Sequence[float | None] = (1.0, 2.0, None)) -> pl.DataFrame:
-    """Return meters 1… with these registered intervals."""
+    """Return meters 1… with these registered intervals, each of the rack of its number."""
     return pl.DataFrame(
         {"meter": range(1, len(intervals) + 1), "interval_seconds": list(intervals)},
         schema={"meter": pl.Int32, "interval_seconds": pl.Float64},
-    )
+    ).with_columns(subject_kind=pl.lit(4, pl.Int8), subject="meter")
+
+
+NO_LIMITS = pl.DataFrame(schema={"kind": pl.Int8, "id": pl.Int32, "limit": pl.String, "watts": pl.Float64})
 
 
 class Devices(NamedTuple):
@@ -64,6 +67,7 @@ class Devices(NamedTuple):
 
     slots: pl.DataFrame
     meters: pl.DataFrame
+    limits: pl.DataFrame = NO_LIMITS
 
 
 def always(slots: pl.DataFrame, meters: pl.DataFrame) -> InForce:

@@ -15,7 +15,7 @@ from schemas.job import job_subject
 from schemas.subject import SubjectKind
 from streams import late_spans
 from tests.history.small_lake import START
-from tests.streams.job_world import Reading, Said, World, expected
+from tests.streams.job_world import Reading, Said, World, expected, expected_minutes
 from tests.streams.log import SECOND
 
 RACK_OF = {1: 1, 2: 1, 3: 2, 4: 2}
@@ -45,6 +45,14 @@ def seconds_of(windows: pl.DataFrame) -> pl.DataFrame:
         reporting=pl.col("reporting").cast(pl.Int64), watts="power_watts",
     )  # fmt: skip
     return chosen.sort("at", "subject")
+
+
+def minutes_of(windows: pl.DataFrame) -> pl.DataFrame:
+    """Return windows of one minute as `expected_minutes` says them."""
+    at = (pl.col("window_start").to_physical() - START) // (60 * SECOND)
+    whole = (pl.col(name).cast(pl.Int64) for name in ("subject", "expected", "reporting"))
+    watts = ("power_watts", "power_low_watts", "power_high_watts", "energy_joules")
+    return windows.filter(every_seconds=60).select(at.alias("minute"), *whole, *watts).sort("minute", "subject")
 
 
 def test_a_job_over_two_racks_by_hand() -> None:
@@ -177,3 +185,6 @@ def test_windows_of_jobs_are_those_of_the_newest_records_whatever_happens(seed: 
     sure = sorted(spoken - mended)
     told = seconds_of(world.jobs()).filter(pl.col("at").is_in(sure))
     assert_frame_equal(told, expected(world.logs, records, sure))
+    minutes = [m for m in range((max(spoken) + 1) // 60) if mended.isdisjoint(range(60 * m, 60 * m + 60))]
+    told = minutes_of(world.jobs()).filter(pl.col("minute").is_in(minutes))
+    assert_frame_equal(told, expected_minutes(world.logs, records, minutes))

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.partial import PARTIAL
+from streams.in_force import InForce
 from streams.meter_log import NULL, MeterLog
 from streams.meter_readings import MeterReadings
 from streams.meter_seconds import meter_seconds
 from streams.roll_up import METER_TOPIC, RollUp
-from tests.streams.log import SECOND, START, Meter, always, meter_frame, meters, play, rows, slots, standing
+from tests.streams.log import SECOND, START, Devices, Meter, always, meter_frame, meters, play, rows, slots, standing
 
 
 def every(step, count, power=1_000_000, **fields):
@@ -90,6 +91,24 @@ def test_a_coarse_counter_or_one_that_was_reset_gives_way_to_the_integral():
     assert set(column([*coarse, [Meter(9.0, 2, 0)]], "energy_method", subject=1)) == {3}
     reset = [[Meter(float(s), 1, 10_000_000, energy=e)] for s, e in enumerate((90_000_001, 3, 10_100_006))]
     assert column([*reset, [Meter(9.0, 2, 0)]], "energy_method", subject=1)[:3] == [3, 3, 1]
+
+
+def test_a_counter_that_was_reset_within_a_second_and_is_past_its_old_value_gives_way_to_the_integral():
+    """It fell between two readings of the second: from end to end it rose, and by too little."""
+    counter = ((0.9, 400_001), (1.3, 1_200_003), (1.5, 7), (1.9, 600_010), (2.9, 1_600_013))
+    log = [[Meter(at, 1, 2_000_000, energy=energy)] for at, energy in counter]
+    assert column([*log, [Meter(9.0, 2, 0)]], "energy_method", subject=1)[:3] == [3, 3, 1]
+
+
+def test_a_counter_that_gains_more_than_can_have_flowed_is_another_meters():
+    """A meter is replaced and its counter begins elsewhere; where nobody knows a limit nobody can tell."""
+    counter = (7_000_001, 8_000_000_000_003, 8_000_010_000_006)
+    log = [[Meter(float(s), 1, 10_000_000, energy=e)] for s, e in enumerate(counter)] + [[Meter(9.0, 2, 0)]]
+    limits = pl.DataFrame({"kind": [4, 4], "id": [1, 1], "limit": ["budget", "nameplate"], "watts": [1.0, 12_000.0]})
+    known = RollUp(InForce.always(Devices(slots(), meters(), limits)))
+    for roll_up, methods in ((known, [3, 3, 1]), (None, [3, 1, 1])):
+        first = rows(play(log, roll_up=roll_up), "closing").filter(subject=1)
+        assert first["energy_method"].to_list()[:3] == methods
 
 
 def test_zero_is_a_measurement():

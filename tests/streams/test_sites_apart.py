@@ -7,6 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -147,16 +148,28 @@ def random_seconds(draw: random.Random) -> set[int]:
     return {second for second in range(SECONDS) if not first <= second < end and draw.random() < share}
 
 
-def test_seconds_in_which_only_another_site_spoke_leave_no_gap_in_a_minute() -> None:
-    ours = Said(set(range(0, SECONDS, 2)), set(), set())
-    both = told(ours, Said(set(range(SECONDS)), set(), set()))
-    assert minute(both["ruh"], SubjectKind.SITE) == [(1, 1)]
+@pytest.mark.parametrize("other", [NOTHING, Said(set(range(SECONDS)), set(), set())], ids=["nobody", "another site"])
+def test_a_second_in_which_a_site_said_nothing_is_a_silent_one_of_its_minute(other: Said) -> None:
+    """Whoever else spoke in it; a minute of which a collector was away for 20 s is not told as whole."""
+    gap = set(range(MINUTE_AT + 20, MINUTE_AT + 40))
+    windows = told(Said(set(range(SECONDS)) - gap, set(range(SECONDS)) - gap, set()), other)["ruh"]
+    reporting = {kind.name: [part for _, part in minute(windows, kind)] for kind in (
+        SubjectKind.SITE, SubjectKind.RACK, SubjectKind.NODE, SubjectKind.GPU, SubjectKind.JOB)}  # fmt: skip
+    assert reporting == {"SITE": [0], "RACK": [0], "NODE": [0, 0], "GPU": [0] * 4, "JOB": [0]}
+    at = pl.lit((START + MINUTE_AT) * SECOND).cast(pl.Datetime("us"))
+    rack = windows.filter(subject_kind=SubjectKind.RACK.value, window_start=at)
+    bounds = "power_low_watts", "power_watts", "power_high_watts"
+    low, power, high = rack.filter(every_seconds=1).select(bounds).row(0)
+    assert low == power == high
+    low, power, high = rack.filter(every_seconds=60).select(bounds).row(0)
+    assert low == pytest.approx(power * 40 / 60, abs=0.001)
+    assert high > power
 
 
 def test_a_job_has_the_seconds_of_its_own_site_only() -> None:
     half = set(range(0, SECONDS - 10, 2))
     windows = told(Said(half, half | {SECONDS - 1}, set()), Said(set(range(SECONDS)), set(), set()))["ruh"]
-    assert minute(windows, SubjectKind.JOB) == [(2, 1)]
+    assert minute(windows, SubjectKind.JOB) == [(2, 0)]
     assert len(windows.filter(subject_kind=SubjectKind.JOB.value, every_seconds=1)) == len(half)
 
 
@@ -177,4 +190,4 @@ def test_a_site_first_heard_late_is_told_with_all_of_its_devices() -> None:
     before = set(range(MINUTE_AT))
     windows = told(Said(before, before, {155}), Said(set(range(SECONDS)), set(), set()))["ruh"]
     assert minute(windows, SubjectKind.GPU) == [(1, 0)] * 4
-    assert minute(windows, SubjectKind.NODE) == [(1, 1), (2, 0)]
+    assert minute(windows, SubjectKind.NODE) == [(1, 0), (2, 0)]

@@ -228,9 +228,9 @@ def one_subject(powers: list[int | None]) -> Block:
 
 @given(st.lists(st.none() | st.integers(0, 10**12), min_size=1, max_size=200))
 @settings(deadline=None)
-def test_a_minute_is_the_mean_of_its_seconds_that_reported(powers: list[int | None]) -> None:
+def test_a_minute_is_the_mean_of_its_seconds_that_reported_and_its_bounds_are_of_all(powers: list[int | None]) -> None:
     block = one_subject(powers)
-    minutes = minutes_of(block, np.ones_like(block.power, bool))
+    minutes = minutes_of(block)
     for nth, start in enumerate(range(0, len(powers), 60)):
         seconds = powers[start : start + 60]
         found = [power for power in seconds if power is not None]
@@ -238,6 +238,8 @@ def test_a_minute_is_the_mean_of_its_seconds_that_reported(powers: list[int | No
         assert minutes.power[nth, 0] == (round(sum(found) / len(found)) if found else MISSING)
         assert minutes.energy[nth, 0] == (sum(found) if found else MISSING)
         assert minutes.reporting[nth, 0] == int(None not in seconds)
+        assert minutes.low[nth, 0] == (round(sum(found) / len(seconds)) if found else MISSING)
+        assert minutes.high[nth, 0] == (MISSING if None in seconds else minutes.power[nth, 0])
         if found:
             silent_at_end = 60 - max(i for i, power in enumerate(seconds) if power is not None) - 1
             assert minutes.oldest_age[nth, 0] == 250_000 + silent_at_end * SECOND

@@ -24,6 +24,8 @@ START = 1_753_000_043
 SECOND = 1_000_000
 CARRIES = {MeterLevel.FEED: 4.5, MeterLevel.PANEL: 5.5, MeterLevel.UTILITY: 15.0, MeterLevel.NODE: 0.4}
 """Loads, each as that of a rack input, on a meter: about those below it, so that now and then it proves something."""
+COUNTERS = {MeterLevel.UTILITY: (360_000.0, 0.01), MeterLevel.FEED: (0.001, 0.02), MeterLevel.NODE: (0.001, 0.4)}
+"""Steps in J and how often a reset; a meter of a node is so often reset that it is past its old value in a second."""
 CALM_SECS = 25
 """The end of the log is quiet and on time, so that nothing is pending or firing when it is over."""
 RULES = (
@@ -98,7 +100,7 @@ def _meters(registry: Registry, seconds: int, draw: np.random.Generator) -> list
         key = path.rsplit("/", 2)[0].encode()
         loads = CARRIES.get(MeterLevel(level), 1.0)
         skew, watts, silent = draw.uniform(-0.2, 0.2), 3_000.0, _silences(seconds, draw)
-        counter = _Counter(step={MeterLevel.UTILITY: 360_000.0, MeterLevel.FEED: 0.001}.get(level), draw=draw)
+        counter = _Counter(*COUNTERS.get(MeterLevel(level), (None, 0.0)), draw=draw)
         for second in np.arange(0, seconds, interval).tolist():
             calm = second >= seconds - CALM_SECS
             watts = 3_000.0 if calm else float(np.clip(watts + draw.normal(0, 400), 1_000, 6_500))
@@ -131,13 +133,14 @@ def _meter_rows(  # noqa: PLR0917
 
 
 class _Counter:
-    """An energy counter of a meter: in steps, and reset now and then; None where the meter has none."""
+    """An energy counter of a meter: in steps, now and then reset or another meter's; None where the meter has none."""
 
-    def __init__(self, step: float | None, draw: np.random.Generator) -> None:
-        self._step, self._draw, self._joules = step, draw, 5e6
+    def __init__(self, step: float | None, resets: float, draw: np.random.Generator) -> None:
+        self._step, self._resets, self._draw, self._joules = step, resets, draw, 5e6
 
     def after(self, joules: float) -> float | None:
-        self._joules = 0.0 if self._draw.random() < 0.01 else self._joules + joules
+        self._joules = 0.0 if self._draw.random() < self._resets else self._joules + joules
+        self._joules += 1e9 if self._draw.random() < self._resets / 4 else 0
         return None if self._step is None else round(self._joules // self._step * self._step, 3)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from streams import cells, meter_readings, meter_seconds
@@ -119,7 +121,7 @@ def test_a_ring_slot_used_again_is_clear() -> None:
     told(found.filter(subject=1)["at"].to_list(), list(range(8)), "power of an earlier second")
 
 
-def within_the_second(readings: meter_readings.MeterReadings, first: int, end: int) -> meter_seconds._Seconds:
+def within_the_second(readings: meter_readings.MeterReadings, first: int, *_: Any) -> meter_seconds._Seconds:
     """Take the difference of the first and the last counter value inside each second."""
     second = readings.time // meter_seconds.SECOND
     heads = np.flatnonzero(meter_readings.begins(readings.meter, second))

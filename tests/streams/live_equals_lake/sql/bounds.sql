@@ -24,7 +24,7 @@ FROM (
     SELECT h.second, p.*, coalesce(s.power, 0) AS drawn, coalesce(s.reporting, 0) AS reporting, g.watts,
            CASE p.kind WHEN 4 THEN gpus ELSE 1 END AS parts,
            s.power IS NOT NULL AND s.reporting >= CASE p.kind WHEN 4 THEN gpus ELSE 1 END AND s.age <= 3000000 AS proves
-    FROM (SELECT DISTINCT second FROM source_second) h CROSS JOIN plate p
+    FROM clock h CROSS JOIN plate p
     LEFT JOIN source_second s ON s.second = h.second AND s.kind = p.kind AND s.id = p.id
     LEFT JOIN silent_gpus g ON g.second = h.second AND p.kind = 4 AND g.id = p.id
     LEFT JOIN racks r ON p.kind = 4 AND r.rack = p.id

@@ -30,3 +30,6 @@ FROM (
 GROUP BY ALL;
 
 CREATE TABLE source_second AS SELECT * FROM rack_second UNION ALL SELECT * FROM meter_second;
+-- Every second of each minute in which something was said: a minute is of sixty, the silent ones too.
+CREATE TABLE clock AS
+SELECT DISTINCT minute * 60 + unnest(range(60)) AS second FROM (SELECT DISTINCT second // 60 AS minute FROM source_second);

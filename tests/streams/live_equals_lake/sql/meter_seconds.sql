@@ -39,15 +39,22 @@ FROM (
 )
 GROUP BY ALL;
 
--- A counter counts from the last reading of one second to the last of the next, where it went up by 100 steps or more.
+-- A counter counts from the last reading of one second to the last of the next, where it went up by 100 steps or more,
+-- fell between no two readings, and gained no more than twice what its device's nameplate, else its rating, allows.
 CREATE TABLE counted AS
 WITH last_of AS (
-    SELECT t // 1000000 AS second, meter, arg_max(energy, t) AS energy
-    FROM meter_reading WHERE phase = 0 AND energy IS NOT NULL GROUP BY ALL
+    SELECT t // 1000000 AS second, meter, arg_max(energy, t) AS energy, coalesce(bool_or(energy < before), false) AS fell
+    FROM (SELECT *, lag(energy) OVER (PARTITION BY meter ORDER BY t) AS before
+          FROM meter_reading WHERE phase = 0 AND energy IS NOT NULL)
+    GROUP BY ALL
+), flows AS (
+    SELECT meter, coalesce(max(watts) FILTER ("limit" = 'nameplate'), max(watts) FILTER ("limit" = 'rated')) AS watts
+    FROM meters JOIN limits ON kind = subject_kind AND id = subject GROUP BY meter
 )
 SELECT b.second, b.meter, b.energy - a.energy AS energy
-FROM last_of a JOIN last_of b ON a.meter = b.meter AND b.second = a.second + 1
-WHERE b.energy > a.energy AND b.energy - a.energy >= 100 * gcd(a.energy, b.energy);
+FROM last_of a JOIN last_of b ON a.meter = b.meter AND b.second = a.second + 1 LEFT JOIN flows ON flows.meter = b.meter
+WHERE b.energy > a.energy AND b.energy - a.energy >= 100 * gcd(a.energy, b.energy) AND NOT b.fell
+AND (watts IS NULL OR b.energy - a.energy <= 2000 * watts);
 
 -- What a second's window is a function of: from the oldest reading that reaches into it, or the second before it where
 -- that is earlier, to its end. Whatever comes to that set may change the window, and makes its version greater.

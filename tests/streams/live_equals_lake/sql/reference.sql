@@ -11,7 +11,7 @@ SELECT make_timestamp(second * 1000000) AS window_start, every_seconds, subject_
        age::DOUBLE / 1000000 AS oldest_age_seconds,
        readings AS version_readings, digest(hash) AS version_digest
 FROM (
-    SELECT *, 1 AS every_seconds FROM second_window
+    SELECT *, 1 AS every_seconds FROM second_window WHERE second IN (SELECT second FROM source_second)
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM minute_window WHERE subject_kind <> 5
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM gpu_minute
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM node_minute

@@ -1,8 +1,8 @@
--- Windows of one second, and of a minute those of its seconds.
+-- Windows of one second, and of a minute those of its sixty.
 CREATE TABLE in_second AS
 SELECT h.second, m.*, s.* EXCLUDE (second, kind, id, readings, hash), coalesce(round(r.rest_watts * 1000)::BIGINT, 0) AS rest,
        CASE m.kind WHEN 4 THEN gpus ELSE 1 END AS expected
-FROM (SELECT DISTINCT second FROM source_second) h CROSS JOIN member m
+FROM clock h CROSS JOIN member m
 LEFT JOIN source_second s USING (second, kind, id)
 LEFT JOIN racks r ON m.kind = 4 AND r.rack = m.id;
 
@@ -33,7 +33,8 @@ GROUP BY second, subject_kind, subject
 CREATE TABLE minute_window AS
 SELECT second // 60 * 60 AS second, subject_kind, subject,
        round_even(sum(power) / count(power), 0)::BIGINT AS power,
-       round_even(sum(low) / count(low), 0)::BIGINT AS low, round_even(sum(high) / count(high), 0)::BIGINT AS high, max(peak) AS peak, sum(square) AS square,
+       CASE WHEN count(low) > 0 THEN round_even(sum(low) / 60, 0)::BIGINT END AS low,
+       CASE WHEN count(high) = 60 THEN round_even(sum(high) / 60, 0)::BIGINT END AS high, max(peak) AS peak, sum(square) AS square,
        sum(energy) AS energy, max(method) AS method, sum(utilization) AS utilization, sum(utilized) AS utilized,
        max(temperature) AS temperature, max(expected) AS expected, min(reporting) AS reporting,
        arg_max(age + (second // 60 * 60 + 59 - second) * 1000000, second) FILTER (age IS NOT NULL) AS age,
