@@ -59,15 +59,19 @@ class MeterStream(Stream[MeterLog]):
         return partials
 
     def _take_stretch(self, part: MeterLog, late: MeterLog, passing: Passage, end: int) -> list[Partial]:
-        """Late rows count in every closing after them, so a stretch begins with them and then closes."""
-        closed, watermark = self.closed, int(passing.after[end - 1])
+        """Late rows count in every closing after them, so a stretch begins with them and then closes.
+
+        What they revise is told first: of what closes after a gap the evaluator knows that the time before is over.
+        """
+        watermark = int(passing.after[end - 1])
         to_offset = int(passing.messages.offset[end - 1]) + 1
         self._kept = self._kept.then(MeterReadings.of(part))
         self._hold_secs = max(self._hold_secs, _whole_seconds(part.hold))
         self.watermark = watermark
-        partials = self._close(closed_end(watermark), to_offset)
-        if len(late.time) and closed is not None:
-            partials += self._revise(self._touched(late, closed), to_offset)
+        partials = []
+        if len(late.time) and self.closed is not None:
+            partials += self._revise(self._touched(late, self.closed), to_offset)
+        partials += self._close(closed_end(watermark), to_offset)
         if partials:
             oldest = final_end(watermark) - self._hold_secs
             self._kept = self._kept.pick(self._kept.time >= oldest * SECOND)

@@ -111,6 +111,14 @@ def test_a_counter_that_gains_more_than_can_have_flowed_is_another_meters():
         assert first["energy_method"].to_list()[:3] == methods
 
 
+def test_what_came_late_before_a_gap_is_told_before_the_gap_closes_though_one_drain_holds_both():
+    """After the closing of so much more the evaluator has let go of the second that the late reading revises."""
+    log = [[Meter(0.0, 1, 1000)], [Meter(4.0, 1, 2000)], [Meter(2.0, 1, 3000)], [Meter(90.0, 1, 1000)]]
+    for cuts in ((), (3,)):
+        said = [(each.envelope.kind, each.envelope.end_second // SECOND - START) for each in play(log, cuts)]
+        assert said == [("closing", 3), ("revision", 3), ("closing", 89)], cuts
+
+
 def test_zero_is_a_measurement():
     assert column([*every(1.0, 2, power=0), [Meter(9.0, 2, 0)]], "power_milliwatts", subject=1)[0] == 0
 
