@@ -177,7 +177,7 @@ def disturbed(watch: Watch, logs: Logs, seed: int) -> Told:
         end = at + int(draw.integers(900))
         run.put_together(enumerate(partials[at:end], at))
         at = min(end, len(partials))
-        if draw.random() < 0.3:
+        if draw.random() < 0.3 and run.evaluator.is_settled:
             kept = take(run.evaluator, {}).encode()
         if draw.random() < 0.06:
             restored = restore(decode_snapshot(kept), Watches.always(watch), STREAMS)

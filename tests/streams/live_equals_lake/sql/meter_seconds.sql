@@ -58,16 +58,23 @@ AND (watts IS NULL OR b.energy - a.energy <= 2000 * watts);
 
 -- What a second's window is a function of: from the oldest reading that reaches into it, or the second before it where
 -- that is earlier, to its end. Whatever comes to that set may change the window, and makes its version greater.
+-- Of one moment the greater is the later.
+CREATE TABLE meter_nth AS
+SELECT *, row_number() OVER (
+    PARTITION BY meter
+    ORDER BY t, phase, power NULLS FIRST, energy NULLS FIRST, current NULLS FIRST, hold
+) AS nth
+FROM meter_said;
 CREATE TABLE reached AS
-SELECT meter, second, least(min(t), (second - 1) * 1000000) AS first_t
-FROM (SELECT meter, t, floor, unnest(range(t // 1000000, (t + hold + 999999) // 1000000)) AS second FROM meter_said)
+SELECT meter, second, min(nth) AS oldest
+FROM (SELECT *, unnest(range(t // 1000000, (t + hold + 999999) // 1000000)) AS second FROM meter_nth)
 WHERE second >= floor GROUP BY meter, second;
 CREATE TABLE version AS
 SELECT r.second, r.meter, count(*) AS readings, sum(hash) AS hash
 FROM reached r JOIN (
-    SELECT meter, t, hashed(meter, phase, t, coalesce(power, -1), coalesce(current, -1), coalesce(energy, -1), hold) AS hash
-    FROM meter_said
-) s ON s.meter = r.meter AND s.t >= r.first_t AND s.t < (r.second + 1) * 1000000
+    SELECT meter, t, nth, hashed(meter, phase, t, coalesce(power, -1), coalesce(current, -1), coalesce(energy, -1), hold) AS hash
+    FROM meter_nth
+) s ON s.meter = r.meter AND (s.nth >= r.oldest OR s.t >= (r.second - 1) * 1000000) AND s.t < (r.second + 1) * 1000000
 GROUP BY ALL;
 
 CREATE TABLE meter_second AS
