@@ -19,6 +19,7 @@ from schemas.message import Message
 
 FETCH_BYTES = 1_048_576
 LARGEST_FETCH_BYTES = 67_108_864
+WAIT_MS = 1_000
 From = Literal["earliest", "latest"] | int
 """Where to begin: the log's start, its end, or the first message appended at or after a time in UTC µs."""
 
@@ -51,6 +52,15 @@ async def follow(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIte
     async with assigned(bootstrap, topic, from_) as consumer:
         async for record in consumer:
             yield to_message(record)
+
+
+async def follow_together(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIterator[list[Message]]:
+    """Yield what has come meanwhile, all of it at once, as `follow` does one by one."""
+    async with assigned(bootstrap, topic, from_) as consumer:
+        while True:
+            found = await consumer.getmany(timeout_ms=WAIT_MS)
+            if messages := [to_message(record) for records in found.values() for record in records]:
+                yield messages
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ async def publish(
     Nothing is sent where nothing changed, so publishing twice is publishing once. `effective_from` is cut to
     the whole second (naive = UTC). Where it is not given it is the next one for a first facility, and far
     enough ahead for every worker to hear of a later one (LEAD_SECS); from when a version counts in the end,
-    `read_timeline` tells. Of two that publish other sites at the same moment, and so give out the same ids,
+    `read_timeline` tells. Of two that publish at the same moment, and so give out the same ids or the same version,
     the later in the log gives out new ones.
     Raises UnavailableError where Kafka or the topic is away.
     """
@@ -46,13 +46,14 @@ async def publish(
         return registry
     mine = {site.id for site in facility.sites}
     for _ in range(READ_BACK_TIMES):
-        agreed, giving_way = _agreed(each.part for each in published(await read_to_end(bootstrap, topic)))
+        agreed, giving_way = _agreed(published(await read_to_end(bootstrap, topic)))
         if not giving_way:
             break
         if not mine & giving_way:
             await asyncio.sleep(READ_BACK_SECS)
             continue
-        before = Registry.of([*(part for part in previous.parts if part.site in mine & giving_way), *agreed])
+        known = {part.site: part for part in (*previous.parts, *agreed)}
+        before = Registry.of([part for part in known.values() if part.site in mine or part in agreed])
         await _send(bootstrap, topic, assign(facility, before, effective_from=moment), before)
     return await _read(bootstrap, topic)
 
@@ -88,19 +89,19 @@ async def read_registry(bootstrap: str, *, topic: str = TOPIC) -> Registry:
     return registry
 
 
-def _agreed(parts: Iterable[SiteFrames]) -> tuple[list[SiteFrames], set[str]]:
-    """Return the newest of each site, and the sites left out, whose ids a site has that came into the log before."""
-    newest: dict[str, SiteFrames] = {}
-    for part in parts:
-        if part.site not in newest or part.version >= newest[part.site].version:
-            newest[part.site] = part
-    agreed: list[SiteFrames] = []
-    for part in newest.values():
+def _agreed(messages: Iterable[Published]) -> tuple[list[SiteFrames], set[str]]:
+    """Return the newest of each site as every worker has it, and the sites whose last message nobody counts by.
+
+    Of two that were made beside each other the one that came into the log first counts.
+    """
+    timeline, giving_way = Timeline((), "event"), set[str]()
+    for each in messages:
         try:
-            agreed = list(Registry.of([*agreed, part]).parts)
+            timeline = timeline.with_(each)
+            giving_way.discard(each.part.site)
         except ConfigurationError:
-            continue
-    return agreed, newest.keys() - {part.site for part in agreed}
+            giving_way.add(each.part.site)
+    return list(timeline.newest.parts), giving_way
 
 
 async def _send(bootstrap: str, topic: str, registry: Registry, previous: Registry) -> bool:
@@ -131,9 +132,9 @@ async def _send_parts(bootstrap: str, topic: str, parts: list[SiteFrames]) -> No
 
 
 async def _read(bootstrap: str, topic: str) -> Registry:
-    agreed, giving_way = _agreed(each.part for each in published(await read_to_end(bootstrap, topic)))
+    agreed, giving_way = _agreed(published(await read_to_end(bootstrap, topic)))
     for site in sorted(giving_way):
-        log.error("%s: site %s has ids of another site and is not in force until it is published again", topic, site)
+        log.error("%s: the last version of site %s is not in force until it is published again", topic, site)
     return Registry.of(agreed)
 
 

@@ -6,12 +6,14 @@ asks for metadata of a version that has no ids. So this asks for the version tha
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterable
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -24,7 +26,11 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from broker.admin import admin
+from schemas.errors import UnavailableError
+
 NONE = bytes(16)
+ASK_EVERY_SECS = 5.0
 
 
 class Uuid(AbstractType[bytes]):
@@ -135,6 +141,31 @@ async def topics_now(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[
         for error, name, topic_id, _, partitions in found
         if error == 0 and topic_id != NONE
     }
+
+
+async def refuse_another(bootstrap: str, names: Iterable[str]) -> NoReturn:
+    """Ask again and again; raise UnavailableError once one of these topics is not the one it was.
+
+    A broker that is away is waited for: that is told elsewhere.
+    """
+    names, before = list(names), dict[str, Known]()
+    while True:
+        try:
+            async with admin(bootstrap) as client:
+                while True:
+                    now = await topics_now(client, names)
+                    for name, found in now.items():
+                        if before.setdefault(name, found).topic_id != found.topic_id:
+                            raise _AnotherError(f"topic {name} at {bootstrap} was made anew; all of it is read again")
+                    await asyncio.sleep(ASK_EVERY_SECS)
+        except _AnotherError:
+            raise
+        except (UnavailableError, KafkaError, OSError, TimeoutError):
+            await asyncio.sleep(ASK_EVERY_SECS)
+
+
+class _AnotherError(UnavailableError):
+    """Report a topic that was made anew."""
 
 
 def _text(topic_id: bytes) -> str:

@@ -22,7 +22,7 @@ from schemas.admission import Admitted, Clock, admit
 from schemas.column import Record
 from schemas.errors import ConfigurationError
 from schemas.registry import Registry
-from schemas.site_frames import SiteFrames
+from schemas.site_frames import RETIRED, SiteFrames
 from schemas.subject import SubjectKind
 
 SECOND = 1_000_000
@@ -95,9 +95,15 @@ class Timeline:
     def with_(self, published: Published) -> Timeline:
         """Return the timeline with one more message at the end of the log.
 
-        Raises ConfigurationError where it has ids of another site: it is not in force until it is published again.
+        Raises ConfigurationError where it has ids of another site, or was made beside the newest of its own: it is not
+        in force until it is published again.
         """
         part = published.part
+        before = next((each for each in self.newest.parts if each.site == part.site), None)
+        if before is not None and before.version == part.version and before.is_same_facility(part):
+            return self  # sent twice
+        if before is not None:
+            _refuse_rival(before, part)
         others = [each for each in self.newest.parts if each.site != part.site]
         Registry.of([*others, part])
         start = _start(published, len(others) == len(self.newest.parts), self.clock)
@@ -191,6 +197,26 @@ def admit_in_force(record: Record, frame: pl.DataFrame, timeline: Timeline, *, c
         parts.append(admit(record, theirs, registry, clock=clock))
     rows = pl.concat(part.rows for part in parts).sort("_row_index").drop("_row_index")
     return Admitted(rows, pl.concat(part.refused for part in parts).sort("partition", "offset", "row"))
+
+
+def _refuse_rival(before: SiteFrames, part: SiteFrames) -> None:
+    """Raise ConfigurationError for a version that somebody made who had not heard of the one before it in the log."""
+    if part.version == before.version:
+        raise ConfigurationError(f"another facility of {part.site} has this version and came before it")
+    given = pl.concat([*_given(before), pl.DataFrame(schema=RETIRED)])
+    moved = pl.concat(_given(part)).join(given, on=["kind", "id"], suffix="_before")
+    moved = moved.filter(pl.col("path") != pl.col("path_before"))
+    if len(moved):
+        kind, number, path, path_before = moved.row(0)
+        raise ConfigurationError(
+            f"{path} has the id {number} that {path_before} had before it ({SubjectKind(kind).name.lower()}): "
+            f"an id is never given to another place"
+        )
+
+
+def _given(part: SiteFrames) -> list[pl.DataFrame]:
+    """Return frames of RETIRED: all ids that a version gives or gave to places and subjects of power."""
+    return [part.frames[name].select(*RETIRED) for name in ("structure", "power", "retired")]
 
 
 def _start(published: Published, is_first: bool, clock: Clock) -> int:

@@ -199,6 +199,10 @@ class Closings:
         """Tell whether there are closed seconds that `close` has not returned yet."""
         return self._reached > self.evaluated
 
+    def is_behind_by(self, seconds: int) -> bool:
+        """Tell whether `close` has so many seconds with rows to return, or more."""
+        return self.is_behind and sum(self.evaluated <= each < self._reached for each in self._first) >= seconds
+
     def close(self, at_most: int | None = None) -> Closed | None:
         """Return the seconds that have become closed since the last call, None where there are none.
 

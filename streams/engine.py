@@ -33,7 +33,7 @@ from streams.pace import Pace
 from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
-from streams.topic_watch import TopicWatch, marked, topics_of, unmarked
+from streams.topic_watch import TopicWatch, marked, require_one_log, topics_of, unmarked
 from streams.watchdog import Watchdog
 
 __all__ = ["EVALUATE", "ROLL_UP", "Engine", "Shape", "Stage", "run"]
@@ -88,6 +88,10 @@ class Engine:
         settled = self._heard.for_secs(heard, SETTLED_AFTER_SECS)
         return set() if self.reading.pending else {at for at in settled if self._thread.at_log_end(at)}
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic had when this process became a member."""
+        return self._topics[topic].partitions
+
     @property
     def member(self) -> str:
         """Return the name of this member of its group, and of its slot's lock."""
@@ -129,7 +133,8 @@ class Engine:
         self._topics = await topics_of(self.bootstrap, ours)
         if missing := ours - self._topics.keys():
             raise UnavailableError(f"topic {', '.join(sorted(missing))} was deleted just now; looking again")
-        self.topic_ids = {topic: self._topics[topic].topic_id for topic in self.stage.topics}
+        require_one_log(self._topics)
+        self.topic_ids = {topic: known.topic_id for topic, known in self._topics.items()}
 
     async def ingest(self, stream: StreamT) -> None:
         """Append what each fetch brought; this is all that an agent does (traps.md 2, 4)."""
@@ -328,7 +333,8 @@ class Engine:
 
         Of one that is written, too: what was told last is told again, and the new log has it.
         """
-        watch = TopicWatch(self.bootstrap, self.shape.app, self._topics, self.stage.topics, _say)
+        shape, counts = self.shape, self.shape.counts_partitions
+        watch = TopicWatch(self.bootstrap, shape.app, self._topics, self.stage.topics, _say, counts=counts)
         self.fail(UnavailableError(await watch.until_replaced(self._thread.join_again)))
 
     def fail(self, error: BaseException) -> NoReturn:

@@ -89,6 +89,11 @@ class Evaluator:
         return self.sums.is_behind
 
     @property
+    def is_full(self) -> bool:
+        """Tell whether to call `close` before more is taken: after an outage a drain brings hours."""
+        return self.sums.is_full
+
+    @property
     def is_settled(self) -> bool:
         """Tell whether all is told of what is closed, so that a snapshot lacks nothing."""
         return self.sums.is_settled

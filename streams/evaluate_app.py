@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from broker.consumer import From, read_to_end
+from broker.facility import TOPIC as FACILITY_TOPIC
 from broker.facility_log import facility_log
 from broker.job_log import TOPIC as JOBS_TOPIC
 from broker.job_log import job_log
@@ -55,6 +56,8 @@ BYTES_AT_ONCE = 600_000
 """Of partials between which readings are judged: taking so much holds the loop for some 15 ms."""
 ALERT_HEADERS = (("content-type", b"application/json"), ("schema", b"alert/1"))
 
+_ANEW = "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at 0"
+
 log = logging.getLogger("wattline.streams")
 
 
@@ -65,7 +68,10 @@ class EvaluateStage:
     """
 
     topics = (POWER_TOPIC, PARTIALS_TOPIC, PROGRESS_TOPIC)
-    writes = (ALERTS_TOPIC, WINDOWS_TOPIC, snapshot.TOPIC, refusals.TOPIC, recomputation.TOPIC, JOBS_TOPIC)
+    writes = (
+        ALERTS_TOPIC, WINDOWS_TOPIC, HISTOGRAMS_TOPIC, snapshot.TOPIC, refusals.TOPIC, recomputation.TOPIC, JOBS_TOPIC,
+        FACILITY_TOPIC, GPU_TOPIC,
+    )  # fmt: skip
 
     def __init__(self, bootstrap: str, *, member: str, clock: Clock, rules: Path | None, is_first: bool) -> None:
         self._bootstrap = bootstrap
@@ -92,7 +98,7 @@ class EvaluateStage:
         self._job_log = await self._open.enter_async_context(job_log(self._bootstrap))
         self._book = JobBook()
         self._book.hear(self._decoded(await self._job_log.catch_up()), self._job_log.next_offset)
-        self._evaluator = Evaluator(self._watches, _streams(), book=self._book)
+        self._evaluator = Evaluator(self._watches, (), book=self._book)
         engine.counted.open_windows = lambda: self._evaluator.sums.closings.open_seconds
         engine.counted.count_too_late(lambda: self._evaluator.sums.closings.too_late)
         self._producer = await self._open.enter_async_context(Producer(self._bootstrap))
@@ -110,6 +116,7 @@ class EvaluateStage:
                     "no snapshot of %s is on %s: all is read again from its start", self._key.decode(), snapshot.TOPIC
                 )
             positions = {}
+            self._evaluator = Evaluator(self._watches, self._streams(), book=self._book)
         unread = {at: 0 for at, place in committed.items() if place is not None}
         return unread | {at: offset for at, offset in positions.items() if at in committed}
 
@@ -142,6 +149,9 @@ class EvaluateStage:
         for part in in_blocks(by_topic[PARTIALS_TOPIC], BYTES_AT_ONCE):
             await self._take(part)
             await self._let_readings_in()
+            while self._evaluator.is_full:
+                await self._tell(self._evaluator.close())
+                await self._let_readings_in()
         if by_topic[PARTIALS_TOPIC] or self._evaluator.is_behind:
             await self._tell(self._evaluator.close())
         self._notice_the_end()
@@ -316,8 +326,9 @@ class EvaluateStage:
         await self._facility.catch_up()
         self._watches = self._watches.following(self._facility.timeline)
         self._book.hear(self._decoded(await self._job_log.catch_up()), self._job_log.next_offset)
+        found = self._of_these_jobs(found)
         self._refused_before = found.jobs_heard
-        restored = snapshot.restore(found, self._watches, _streams(), self._book)
+        restored = snapshot.restore(found, self._watches, self._streams(), self._book)
         self._evaluator = restored.evaluator
         positions = restored.positions | self._lost(found, restored.positions)
         for (topic, number), offset in positions.items():
@@ -326,21 +337,27 @@ class EvaluateStage:
         await self._tell(Output([ended(machine, state) for machine, state in restored.orphans], []))
         return positions
 
+    def _of_these_jobs(self, found: Snapshot) -> Snapshot:
+        """Return a snapshot that knows no records of jobs where their log is not the one that it heard."""
+        now = self._engine.topic_ids[JOBS_TOPIC]
+        if found.topics.get(JOBS_TOPIC, now) == now:
+            return found
+        log.error(_ANEW, JOBS_TOPIC, 0, found.jobs_heard)
+        return msgspec.structs.replace(found, jobs_heard=0)
+
+    def _streams(self) -> list[Partition]:
+        """Return all partitions of readings that there are: their number is not taken on trust."""
+        partitions = self._engine.partitions
+        return [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(partitions(topic))]
+
     def _lost(self, found: Snapshot, positions: Mapping[Partition, int]) -> dict[Partition, int]:
         """Begin the logs anew that are not those of the snapshot; return the positions that this changes."""
         now = self._engine.topic_ids
         lost = [at for at in positions if at[0] in now and found.topics.get(at[0], now[at[0]]) != now[at[0]]]
         for topic, number in lost:
-            log.error(
-                "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at 0",
-                topic, number, positions[topic, number],
-            )  # fmt: skip
+            log.error(_ANEW, topic, number, positions[topic, number])
             self._evaluator.lose(topic, number, 0)
         return dict.fromkeys(lost, 0)
-
-
-def _streams() -> list[Partition]:
-    return [(topic, number) for topic in (GPU_TOPIC, POWER_TOPIC) for number in range(BY_NAME[topic].partitions)]
 
 
 def run_evaluate(bootstrap: str, *, slot: int, clock: Clock, rules: Path | None = None, group: str = "") -> NoReturn:

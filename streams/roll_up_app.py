@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import polars as pl
 
+from broker.facility import TOPIC as FACILITY_TOPIC
 from broker.facility_log import facility_log
 from broker.job_log import TOPIC as JOBS_TOPIC
 from broker.job_log import job_log
@@ -52,7 +53,7 @@ class RollUpStage:
     """
 
     topics = (GPU_TOPIC, METER_TOPIC)
-    writes = (PARTIALS_TOPIC, refusals.TOPIC, recomputation.TOPIC, JOBS_TOPIC)
+    writes = (PARTIALS_TOPIC, refusals.TOPIC, recomputation.TOPIC, JOBS_TOPIC, FACILITY_TOPIC)
 
     def __init__(self, bootstrap: str, clock: Clock, is_first: bool = True) -> None:
         self._bootstrap = bootstrap

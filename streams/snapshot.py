@@ -146,7 +146,9 @@ def restore(snapshot: Snapshot, watches: Watches, streams: list[Stream], book: J
         watches, streams, since=snapshot.since, told_through=snapshot.told_through, book=book, heard=snapshot.jobs_heard
     )
     rules, sums = evaluator.readings, evaluator.sums
-    bounds = {(topic, number): Bound(closed, told, is_open) for topic, number, closed, told, is_open in snapshot.bounds}
+    # Of a partition that was added since: what was told was told without it, what comes waits for it.
+    bounds = dict.fromkeys(streams, Bound(told=snapshot.told_through))
+    bounds |= {each[:2]: Bound(*each[2:]) for each in snapshot.bounds}
     at = snapshot.positions["windows.rack.v1"][0]
     sums.closings = Closings(streams, bounds=bounds, evaluated=snapshot.kept_from, next_offset=at)
     rules.notes = {partition: IdleNote(offset, reached) for partition, offset, reached in snapshot.notes}
@@ -186,6 +188,7 @@ def _readings(snapshot: Snapshot, gauges: Gauges, fresh: ReadingState) -> Readin
     state = nothing_read(gauges, max(len(snapshot.watermark), len(fresh.watermark)))
     state.watermark[: len(snapshot.watermark)] = snapshot.watermark
     state.is_open[: len(snapshot.is_open)] = snapshot.is_open
+    state.is_open[len(fresh.is_open) :] = True  # of a log that was made anew with fewer: the others bound nothing
     inputs = {key: index for index, key in enumerate(gauges.table.select(KEYS).rows())}
     subjects = {key: index for index, key in enumerate(gauges.subjects.select(KEYS[:3]).rows())}
     _put(state, snapshot.inputs, inputs)

@@ -26,7 +26,7 @@ class Stage(Protocol):
     topics: tuple[str, ...]
     """The topics that it reads."""
     writes: tuple[str, ...]
-    """The topics that must exist beside them before it starts."""
+    """The topics beside them that it writes or hears all of; they must exist before it starts."""
 
     async def open(self, engine: Engine) -> None:
         """Get ready: producers, registry, snapshot. The broker answers and all `topics` exist."""
@@ -66,7 +66,7 @@ class Shape:
 
     `drain_secs`: how long a drain waits for a fetch · `burst_secs`: and for the rest of what it brings ·
     `hold_secs`: how long what nobody waits for may lie · `has_lease`: one member runs in the whole cluster of Kafka,
-    others stand by, on other machines too.
+    others stand by, on other machines too · `counts_partitions`: it waits for all that there are, so it must know them.
     """
 
     app: str
@@ -76,6 +76,7 @@ class Shape:
     hold_secs: float = 0.0
     session_secs: float = 6.0
     has_lease: bool = False
+    counts_partitions: bool = False
 
     def of(self, group: str) -> Shape:
         """Return the shape of the same app in another group: "" is the first, "b" the second."""
@@ -83,4 +84,6 @@ class Shape:
 
 
 ROLL_UP = Shape("roll-up", fetch_wait_ms=100, drain_secs=0.1, burst_secs=0.01, hold_secs=0.5)
-EVALUATE = Shape("evaluate", fetch_wait_ms=50, drain_secs=0.05, burst_secs=0.025, has_lease=True)
+EVALUATE = Shape(
+    "evaluate", fetch_wait_ms=50, drain_secs=0.05, burst_secs=0.025, has_lease=True, counts_partitions=True
+)

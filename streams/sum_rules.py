@@ -113,6 +113,20 @@ class SumRules:
         return self.closings.is_behind or self.devices.is_behind(self.closings.pieces_through)
 
     @property
+    def is_full(self) -> bool:
+        """Tell whether as much is closed as one call of `close` tells, so that more would only be held in memory."""
+        return self.closings.is_behind_by(self._seconds_at_once) or self._is_minutes_behind
+
+    @property
+    def _is_minutes_behind(self) -> bool:
+        """Tell whether a minute of GPUs is not told though the one after it could be, too."""
+        return self.devices.is_behind(self.closings.pieces_through - MINUTE)
+
+    @property
+    def _seconds_at_once(self) -> int:
+        return max(1, ROWS_AT_ONCE // max(1, len(self.watch.members.subjects)))
+
+    @property
     def is_settled(self) -> bool:
         """Tell whether all is told of what is closed: minutes wait for the pieces of their last seconds."""
         return not self.closings.is_behind and not self.devices.is_waiting
@@ -124,8 +138,7 @@ class SumRules:
         """
         alerts: list[Alert] = []
         windows: list[SiteWindows] = []
-        at_most = max(1, ROWS_AT_ONCE // max(1, len(self.watch.members.subjects)))
-        if (closed := self.closings.close(at_most)) is not None:
+        if (closed := self.closings.close(self._seconds_at_once)) is not None:
             alerts, windows = self._closed(closed)
         windows += self._revised(self.closings.revised())
         windows += self._revised_minutes()

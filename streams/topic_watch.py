@@ -1,8 +1,10 @@
-"""Notice topics that are gone, or were made anew under their names: to a client both look like silence.
+"""Notice topics that are gone, were made anew under their names or given partitions: a client sees silence.
 
 A log that was made anew and has grown past our position reads on as if nothing had happened (traps.md 39).
 Its id is the witness: it travels beside every committed offset and in the evaluator's snapshot, is compared
 there at each start, and asked for again every two seconds while a worker runs.
+
+Of readings any number of partitions is read; a topic that is one log in the table is no order any more with two.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError
 
 from broker.admin import admin
+from broker.consumer import assigned
+from broker.facility import TOPIC as FACILITY
 from broker.topic_ids import Known, topics_now
 from schemas.errors import UnavailableError
+from schemas.topics import BY_NAME
 from streams.stage import Place
 
 ASK_EVERY_SECS = 2.0
@@ -42,17 +47,42 @@ async def topics_of(bootstrap: str, topics: Iterable[str]) -> dict[str, Known]:
         return await topics_now(client, topics)
 
 
+def require_one_log(known: Mapping[str, Known]) -> None:
+    """Raise UnavailableError for a topic that must be one log, and has several partitions."""
+    for topic, found in sorted(known.items()):
+        if found.partitions > 1 and _is_one_log(topic):
+            raise UnavailableError(
+                f"topic {topic} has {found.partitions} partitions and must be one log with one: what it says has no "
+                f"order any more; delete it and start `wattline run` again, which makes it as it was"
+            )
+
+
+def _is_one_log(topic: str) -> bool:
+    return topic in BY_NAME and BY_NAME[topic].partitions == 1
+
+
 class TopicWatch:
-    """Watch the topics of a member of `group`; `known` says what they were at its start, `read` which it reads."""
+    """Watch the topics of a member of `group`; `known` says what they were at its start, `read` which it reads.
+
+    With `counts` the member is made for the partitions that there were, and for no others.
+    """
 
     def __init__(
-        self, bootstrap: str, group: str, known: Mapping[str, Known], read: Collection[str], say: Callable[[str], None]
+        self,
+        bootstrap: str,
+        group: str,
+        known: Mapping[str, Known],
+        read: Collection[str],
+        say: Callable[[str], None],
+        *,
+        counts: bool = False,
     ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._known = known
         self._read = read
         self._say = say
+        self._counts = counts
         self._said = -SAY_AGAIN_SECS
 
     async def until_replaced(self, join_again: Callable[[], None]) -> str:
@@ -72,27 +102,53 @@ class TopicWatch:
         while True:
             await asyncio.sleep(ASK_EVERY_SECS)
             now = await topics_now(client, self._known)
-            if sentence := self._replaced(now):
+            if sentence := await self._replaced(now):
                 return sentence
             self._tell_gone(self._known.keys() - now.keys())
             if await self._is_anything_nobodys(client, now):
                 join_again()
 
-    def _replaced(self, now: Mapping[str, Known]) -> str:
+    async def _replaced(self, now: Mapping[str, Known]) -> str:
         for topic, found in now.items():
             before = self._known[topic]
-            if found.topic_id != before.topic_id:
+            if found.topic_id != before.topic_id and not await self._is_facility_still_to_come(topic):
                 return (
                     f"topic {topic} was made anew (id {before.topic_id} before, {found.topic_id} now): "
                     f"starting again with it"
                 )
+            is_fixed = self._counts or _is_one_log(topic)
+            if is_fixed and found.topic_id == before.topic_id and found.partitions != before.partitions:
+                return (
+                    f"topic {topic} has {found.partitions} partitions now, {before.partitions} before: "
+                    f"starting again with all of them"
+                )
         return ""
 
+    async def _is_facility_still_to_come(self, topic: str) -> bool:
+        """Tell whether a topic is that of the facility and has none: the one that was read counts until then."""
+        if topic != FACILITY:
+            return False
+        async with assigned(self._bootstrap, topic, "latest") as consumer:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+        if any(ends.values()):
+            return False
+        self._tell(
+            f"waiting: topic {topic} was made anew and holds no facility: the one before it counts until "
+            f"`wattline facility publish FILE` sends one"
+        )
+        return True
+
     def _tell_gone(self, gone: Collection[str]) -> None:
-        if gone and time.monotonic() - self._said >= SAY_AGAIN_SECS:
-            self._said = time.monotonic()
+        if gone:
             topics = ", ".join(sorted(gone))
-            self._say(f"waiting: topic {topics} is gone from the Kafka at {self._bootstrap}: `wattline run` creates it")
+            self._tell(
+                f"waiting: topic {topics} is gone from the Kafka at {self._bootstrap}: `wattline run` creates it"
+            )
+
+    def _tell(self, sentence: str) -> None:
+        if time.monotonic() - self._said >= SAY_AGAIN_SECS:
+            self._said = time.monotonic()
+            self._say(sentence)
 
     async def _is_anything_nobodys(self, client: AIOKafkaAdminClient, now: Mapping[str, Known]) -> bool:
         """Tell whether a partition is assigned to no member.

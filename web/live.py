@@ -12,7 +12,9 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from broker.consumer import follow, read_to_end
+from broker.consumer import follow_together, read_to_end
+from broker.facility import TOPIC as FACILITY
+from broker.topic_ids import refuse_another
 from schemas import arrow
 from schemas.alert import Alert, decode_alert, moment
 from schemas.errors import RejectedRecordError
@@ -22,6 +24,7 @@ from schemas.subject import SubjectKind
 from schemas.window import WINDOW
 
 WINDOWS, ALERTS = "windows.site.v1", "alerts.v1"
+SECOND = 1_000_000
 KINDS = (
     SubjectKind.SITE,
     SubjectKind.HALL,
@@ -47,6 +50,9 @@ SUBJECTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "window_start": pl.Datetime("us"),
     "age_seconds": pl.Float64,
 }
+
+TOGETHER_SECS = 0.1
+"""How long what comes of a topic waits for more of it: a message alone costs as much as twenty."""
 
 _VERSION = ("version_admission", "version_facility", "version_generation", "version_readings", "version_digest")
 _SUBJECT = ("subject_kind", "subject")
@@ -74,6 +80,8 @@ class LiveState:
         self.canary: Heard | None = None
         self.closed: dict[str, datetime] = {}
         self._windows = WINDOW.empty()
+        self._spoke: dict[str, int] = {}
+        """By site, the end of the newest second of which all subjects are known, UTC µs."""
         self._alerts: dict[str, Alert] = {}
 
     def take(self, messages: Iterable[Message]) -> None:
@@ -151,7 +159,10 @@ class LiveState:
             self.canary = Heard(alert, moment(appended))
 
     def _note_closing(self, message: Message) -> bool:
-        """Tell whether a message may hold seconds; minutes are bulky and not shown, so nobody decodes them."""
+        """Tell whether a message may hold what is shown: nobody decodes minutes, jobs, and what is of seconds past.
+
+        An evaluator that hears late readings revises seconds by the hundred; the newest second stands for each subject.
+        """
         try:
             closing = msgspec.json.decode(message.header("closing") or b"{}", type=_Closing)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -159,7 +170,11 @@ class LiveState:
         if closing.every_seconds == 1 and closing.site:
             end = moment(closing.end_second)
             self.closed[closing.site] = max(end, self.closed.get(closing.site, end))
-        return closing.every_seconds == 1
+        if closing.every_seconds != 1 or closing.is_of_nothing_shown:
+            return False
+        if closing.is_of_one_whole_second:
+            self._spoke[closing.site] = max(closing.end_second, self._spoke.get(closing.site, 0))
+        return closing.end_second >= self._spoke.get(closing.site, 0) or not closing.site
 
     def _take_windows(self, messages: list[Message]) -> None:
         decoded = arrow.decode(WINDOW, messages)
@@ -188,11 +203,23 @@ class LiveState:
 
 
 class _Closing(msgspec.Struct):
-    """Read what is needed of the header `closing`."""
+    """Read what is needed of the header `closing`; `subject_kinds` None = the header does not say."""
 
     site: str = ""
+    kind: str = ""
     every_seconds: int = 1
+    first_second: int = 0
     end_second: int = 0
+    subject_kinds: list[int] | None = None
+
+    @property
+    def is_of_nothing_shown(self) -> bool:
+        return self.subject_kinds is not None and not set(KINDS).intersection(self.subject_kinds)
+
+    @property
+    def is_of_one_whole_second(self) -> bool:
+        is_whole = self.kind == "closing" and SubjectKind.SITE in (self.subject_kinds or ())
+        return is_whole and self.end_second - self.first_second == SECOND
 
 
 async def state_now(bootstrap: str, registry: Registry, now: datetime) -> LiveState:
@@ -217,7 +244,10 @@ async def kept_up(state: LiveState, bootstrap: str, now: datetime) -> AsyncItera
     """
     since = _microseconds(now)
     async with asyncio.TaskGroup() as group:
-        feeds = [group.create_task(_feed(state, bootstrap, topic, since)) for topic in (WINDOWS, ALERTS)]
+        feeds = [
+            *(group.create_task(_feed(state, bootstrap, topic, since)) for topic in (WINDOWS, ALERTS)),
+            group.create_task(refuse_another(bootstrap, (WINDOWS, ALERTS, FACILITY))),
+        ]
         try:
             yield
         finally:
@@ -226,8 +256,9 @@ async def kept_up(state: LiveState, bootstrap: str, now: datetime) -> AsyncItera
 
 
 async def _feed(state: LiveState, bootstrap: str, topic: str, since: int) -> None:
-    async for message in follow(bootstrap, topic, since):
-        state.take([message])
+    async for messages in follow_together(bootstrap, topic, since):
+        state.take(messages)
+        await asyncio.sleep(TOGETHER_SECS)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from broker.embedded import EmbeddedKafka
-from broker.facility import publish, read_registry
+from broker.facility import publish, read_registry, read_timeline
 from schemas.facility import Facility, Hall, Name, RackRange, RackType, Row, Site
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
@@ -38,3 +38,34 @@ def test_four_that_publish_at_once_all_end_with_ids_of_their_own(
     second = asyncio.run(read_registry(kafka.bootstrap, topic=topic))
     assert len(second.ids(SubjectKind.RACK)) == 20
     assert first.ids(SubjectKind.RACK).items() <= second.ids(SubjectKind.RACK).items()
+
+
+def test_two_that_publish_the_same_site_at_once_are_two_versions_and_no_id_is_given_twice(
+    kafka: EmbeddedKafka, new_topic: Callable[..., str]
+) -> None:
+    """Fails where the later in the log wins under the same number: the other's new racks lose their ids to its own."""
+    topic = new_topic("facility", cleanup="compact", max_message_bytes=8_388_608)
+    asyncio.run(publish(kafka.bootstrap, facility("ruh", 2), topic=topic))
+
+    async def publish_both() -> None:
+        more = [facility("ruh", 3), renamed(facility("ruh", 3))]
+        await asyncio.gather(*(publish(kafka.bootstrap, each, topic=topic) for each in more))
+
+    asyncio.run(publish_both())
+    timeline = asyncio.run(read_timeline(kafka.bootstrap, "wall", topic=topic))
+    numbers = [each.part.version for each in timeline.versions]
+    assert numbers == [1, 2, 3]
+    given: dict[int, set[str]] = {}
+    for version in timeline.versions:
+        for kind, number, path in version.part.frames["structure"].select("kind", "id", "path").rows():
+            if kind == SubjectKind.RACK:
+                given.setdefault(number, set()).add(path)
+    assert {len(paths) for paths in given.values()} == {1}
+
+
+def renamed(before: Facility) -> Facility:
+    """Return the facility with its racks in another row."""
+    (site,), (hall,) = before.sites, before.sites[0].halls
+    rows = (hall.rows[0].model_copy(update={"id": "r2"}),)
+    halls = (hall.model_copy(update={"rows": rows}),)
+    return before.model_copy(update={"sites": (site.model_copy(update={"halls": halls}),)})

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
+from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
 from broker.admin import admin, create_topics
@@ -28,6 +30,7 @@ from schemas.alert import Alert, decode_alert
 from schemas.column import Record
 from schemas.gpu import GPU
 from schemas.meter import METER
+from schemas.rejected import REJECTED
 from schemas.subject import SubjectKind
 from schemas.topics import BY_NAME
 from schemas.window import WINDOW
@@ -39,6 +42,7 @@ START = 1_760_000_040
 GPU_TOPIC, POWER_TOPIC, PARTIALS, WINDOWS, ALERTS = (
     "telemetry.gpu.v1", "telemetry.power.v1", "windows.rack.v1", "windows.site.v1", "alerts.v1",
 )  # fmt: skip
+FACILITY, JOBS, REFUSALS = "facility.v1", "telemetry.jobs.v1", "telemetry.rejected.v1"
 RACKS = {"k01": ("r01", 1, 2, 20_000.0), "k02": ("r02", 2, 2, 20_000.0)}
 SIDE_WATTS, HIGH_WATTS = 4_000.0, 9_000.0
 """Of each of a rack's two sides, and over what a rule allows."""
@@ -61,7 +65,7 @@ class Site:
         self._running = ExitStack()
         self._rules = folder / "rules.toml"
         self._rules.write_text(RULES)
-        self.registry = asyncio.run(publish(bootstrap, Plan(RACKS).facility(), datetime(2025, 1, 1)))
+        self.publish(RACKS)
         self.lines: list[str] = []
 
     def __enter__(self) -> Site:
@@ -69,6 +73,10 @@ class Site:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+    def publish(self, racks: dict[str, tuple[str, int, int, float]]) -> None:
+        """Publish a facility of these racks, which send from now on."""
+        self.registry = asyncio.run(publish(self.bootstrap, Plan(racks).facility(), datetime(2025, 1, 1)))
 
     def run(self, *parts: str) -> None:
         """Start the workers, or those of some parts alone."""
@@ -87,16 +95,26 @@ class Site:
         logs = "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
         return "\n".join([logs, *self.lines])
 
-    def send(self, seconds: Iterable[int], watts: float = SIDE_WATTS, within_secs: float = 60.0) -> None:
-        """Send the readings of these seconds, counted from START, and wait until Kafka has them."""
-        asyncio.run(self._send(seconds, watts, within_secs))
+    def send(
+        self,
+        seconds: Iterable[int],
+        watts: float = SIDE_WATTS,
+        within_secs: float = 60.0,
+        keys: Mapping[str, bytes] = {},
+    ) -> None:
+        """Send the readings of these seconds, counted from START, and wait until Kafka has them.
 
-    async def _send(self, seconds: Iterable[int], watts: float, within_secs: float) -> None:
+        `keys` are, by topic, those that all messages get in place of their rack.
+        """
+        asyncio.run(self._send(seconds, watts, within_secs, keys))
+
+    async def _send(self, seconds: Iterable[int], watts: float, within_secs: float, keys: Mapping[str, bytes]) -> None:
         async with Producer(self.bootstrap, alarm=self.lines.append) as producer:
             for second in seconds:
                 for rack in self.registry.racks["rack"]:
                     for topic, record, rows in self._readings(rack, second, watts):
-                        await producer.send(topic, arrow.encode(record, rows), b"%d" % rack, arrow.headers(record))
+                        key = keys.get(topic, b"%d" % rack)
+                        await producer.send(topic, arrow.encode(record, rows), key, arrow.headers(record))
             await producer.flush(within_secs=within_secs)
 
     def _readings(self, rack: int, second: int, watts: float) -> list[tuple[str, Record, pl.DataFrame]]:
@@ -107,6 +125,20 @@ class Site:
         meters = meters.with_columns(**at, phase=0, power_watts=watts, interval_seconds=1.0, quality=0)
         return [(GPU_TOPIC, GPU, _whole(GPU, gpus)), (POWER_TOPIC, METER, _whole(METER, meters))]
 
+    def send_jobs(self, values: Iterable[bytes]) -> None:
+        """Send values to the log of jobs, each under a key of its own."""
+        asyncio.run(self._send_jobs(values))
+
+    async def _send_jobs(self, values: Iterable[bytes]) -> None:
+        async with Producer(self.bootstrap, alarm=self.lines.append) as producer:
+            for nth, value in enumerate(values):
+                await producer.send(JOBS, value, b"job-%d" % nth, (("content-type", b"application/json"),))
+
+    def refused(self, topic: str) -> pl.DataFrame:
+        """Return the refusals of a topic's messages, each once, as (partition, offset, appended)."""
+        found = arrow.decode(REJECTED, asyncio.run(read_to_end(self.bootstrap, REFUSALS))).frame
+        return found.filter(topic=topic).select("partition", "offset", "appended").unique()
+
     def lacking(self, seconds: Iterable[int]) -> list[int]:
         """Return those of the seconds whose windows do not count every reading."""
         told = arrow.decode(WINDOW, asyncio.run(read_to_end(self.bootstrap, WINDOWS))).frame
@@ -116,7 +148,7 @@ class Site:
             (pl.col("reporting") == pl.col("expected")) & pl.col("utilization_fraction").is_not_null()
         )
         count = dict(stands.group_by(pl.col("window_start").cast(pl.Int64) // SECOND - START).len().iter_rows())
-        return [second for second in seconds if count.get(second) != len(RACKS)]
+        return [second for second in seconds if count.get(second) != len(self.registry.racks)]
 
     def closed(self) -> int:
         """Return the end of the seconds after START that every partition of which something came has closed."""
@@ -183,9 +215,27 @@ async def _delete(bootstrap: str, topic: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def create(bootstrap: str, topic: str) -> None:
-    """Make a topic of the product's."""
-    asyncio.run(create_topics(bootstrap, topics=[BY_NAME[topic]]))
+def create(bootstrap: str, topic: str, partitions: int | None = None) -> None:
+    """Make a topic of the product's, with another number of partitions where one is given."""
+    table = BY_NAME[topic]
+    asyncio.run(create_topics(bootstrap, topics=[replace(table, partitions=partitions or table.partitions)]))
+
+
+def add_partitions(bootstrap: str, topic: str, partitions: int) -> None:
+    """Give a topic so many partitions in all."""
+    asyncio.run(_add_partitions(bootstrap, topic, partitions))
+
+
+async def _add_partitions(bootstrap: str, topic: str, partitions: int) -> None:
+    async with admin(bootstrap) as client:
+        await client.create_partitions({topic: NewPartitions(partitions)})
+
+
+def key_of(partition: int, partitions: int) -> bytes:
+    """Return a key that Kafka's clients hash to a partition."""
+    every = list(range(partitions))
+    keys = (b"%d" % number for number in range(10_000))
+    return next(key for key in keys if DefaultPartitioner()(key, every, every) == partition)
 
 
 def delete_records(bootstrap: str, topic: str) -> None:

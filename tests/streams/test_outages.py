@@ -13,15 +13,20 @@ from broker.ports import free
 from schemas.errors import UnavailableError
 from tests.streams.outage import (
     ALERTS,
+    FACILITY,
     GPU_TOPIC,
     HIGH_WATTS,
+    JOBS,
     PARTIALS,
     POWER_TOPIC,
+    RACKS,
     WINDOWS,
     Site,
+    add_partitions,
     create,
     delete,
     delete_records,
+    key_of,
 )
 
 BEFORE, MEANWHILE, AFTER = range(20), range(20, 40), range(60, 80)
@@ -144,3 +149,63 @@ def test_topics_that_are_written_and_deleted_are_told_and_written_again_when_the
     site.send(range(30, 40))
     site.wait_until_whole(MEANWHILE)
     site.wait_for(lambda: site.alerts() == [("firing", 20), ("resolved", 30)])
+
+
+def test_a_facility_topic_made_anew_is_waited_for_and_then_followed(site):
+    """Fails where it is not watched: what is published is read by nobody, and without a word."""
+    delete(site.bootstrap, FACILITY)
+    create(site.bootstrap, FACILITY)
+    site.wait_to_hear("was made anew and holds no facility")
+    site.send(MEANWHILE)
+    site.wait_until_whole(MEANWHILE)
+    site.publish({**RACKS, "k03": ("r02", 1, 2, 20_000.0)})
+    site.wait_to_hear(f"topic {FACILITY} was made anew (id")
+    site.send(AFTER)
+    site.wait_until_whole(AFTER)
+
+
+def test_partitions_that_are_added_to_readings_are_read_as_all_others(site):
+    """Fails where their number is taken from the table: sums lack what is in them, and rules on one rack end."""
+    keys = {}
+    for topic, partitions, meanwhile in ((GPU_TOPIC, 18, range(20, 30)), (POWER_TOPIC, 6, range(30, 40))):
+        add_partitions(site.bootstrap, topic, partitions)
+        site.wait_to_hear(f"topic {topic} has {partitions} partitions now")
+        keys[topic] = key_of(partitions - 1, partitions)
+        site.send(meanwhile, keys=keys)
+        site.wait_until_whole(meanwhile)
+    site.send(range(60, 70), HIGH_WATTS, keys=keys)
+    site.send(range(70, 80), keys=keys)
+    site.wait_until_whole(AFTER)
+    site.wait_for(lambda: site.alerts() == [("firing", 60), ("resolved", 70)])
+
+
+def test_a_topic_made_anew_with_fewer_partitions_holds_nobody_up(site):
+    """Fails where the evaluator waits for the partitions that are no more."""
+    site.stop()
+    for topic, partitions in ((GPU_TOPIC, 2), (POWER_TOPIC, 1)):
+        delete(site.bootstrap, topic)
+        create(site.bootstrap, topic, partitions)
+    site.run()
+    site.send(range(60, 70), HIGH_WATTS)
+    site.send(range(70, 80))
+    site.wait_until_whole(AFTER)
+    site.wait_for(lambda: site.alerts() == [("firing", 60), ("resolved", 70)])
+
+
+@pytest.mark.parametrize("topic", [PARTIALS, FACILITY])
+def test_a_topic_that_must_be_one_log_and_is_two_is_refused_by_name(site, topic):
+    add_partitions(site.bootstrap, topic, 2)
+    site.wait_to_hear(f"topic {topic} has 2 partitions and must be one log")
+
+
+def test_garbage_in_a_log_of_jobs_made_anew_is_refused_though_as_much_was_heard_of_the_old_one(site):
+    """Fails where the place in the old log is taken for one in the new: below it nothing is refused by name."""
+    site.send_jobs([b"none"] * 5)
+    site.wait_for(lambda: len(site.refused(JOBS)) == 5)
+    site.stop()  # with a snapshot of what was heard
+    delete(site.bootstrap, JOBS)
+    create(site.bootstrap, JOBS)
+    site.send_jobs([b"none either"] * 2)
+    site.run()
+    site.wait_for(lambda: len(site.refused(JOBS)) == 7)
+    site.wait_to_hear(f"{JOBS}/0: the topic was made anew since offset 5")

@@ -89,3 +89,22 @@ def test_a_reading_is_judged_between_partials(monkeypatch: pytest.MonkeyPatch) -
     sent = drained(monkeypatch)
     assert sent[0] == "alerts.v1"
     assert "windows.site.v1" in sent[1:]
+
+
+@pytest.mark.parametrize("seconds_at_once", [1, 240])
+def test_a_backlog_is_told_as_it_is_taken_and_not_held_in_memory(
+    monkeypatch: pytest.MonkeyPatch, seconds_at_once: int
+) -> None:
+    """Fails with one close a drain, and with minutes told as slowly as in quiet times.
+
+    An evaluator that was away for hours would keep them decoded, and note no place until it has told all.
+    """
+    stage, _ = staged()
+    subjects = len(stage._evaluator.sums.watch.members.subjects)
+    monkeypatch.setattr(evaluate_app, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr("streams.sum_rules.ROWS_AT_ONCE", seconds_at_once * subjects)
+    monkeypatch.setattr("streams.sum_rules.ROWS_OF_MINUTES", 1)
+    monkeypatch.setattr("streams.devices.SUBJECTS_A_MESSAGE", 1)
+    asyncio.run(stage.drain([closing(offset, offset) for offset in range(600)]))
+    assert not stage._evaluator.sums.closings.is_behind
+    assert len({due.minute for due in stage._evaluator.sums.devices._due}) <= 2

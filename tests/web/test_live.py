@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -125,6 +125,37 @@ def test_minutes_are_passed_over_without_a_look_inside(facility: Registry) -> No
     assert row(state, RACK)["power_watts"] == 7.0
 
 
+def closing(message: Message, second: datetime, **said: Any) -> Message:
+    """Return the message with the header that the evaluator gives it."""
+    start = microseconds(second.replace(tzinfo=UTC))
+    said = {"site": "ruh", "kind": "closing", "every_seconds": 1, "first_second": start, "missing": []} | said
+    said = {"end_second": start + 1_000_000, "subject_kinds": [SubjectKind.SITE, SubjectKind.RACK]} | said
+    return message._replace(headers=(*message.headers, ("closing", json.dumps(said).encode())))
+
+
+def test_what_is_said_again_of_seconds_past_is_passed_over_without_a_look_inside(facility: Registry) -> None:
+    """Late readings revise seconds by the hundred a second: a look at each took half a core. Garbage shows a look."""
+    state, before = LiveState(facility), SECOND - timedelta(seconds=1)
+    garbage = windows(window(facility, RACK, 1.0))._replace(value=b"\xff" * 50)
+    state.take([closing(windows(window(facility, RACK, 2.0)), SECOND)])
+    state.take([closing(garbage, before, kind="revision")])
+    state.take([closing(garbage, SECOND + timedelta(seconds=1), subject_kinds=[SubjectKind.JOB])])
+    assert state.unreadable == 0
+    state.take([closing(windows(window(facility, RACK, 3.0, version_readings=3)), SECOND, kind="revision")])
+    assert row(state, RACK)["power_watts"] == 3.0
+
+
+def test_a_second_in_which_a_site_was_silent_does_not_hide_what_is_said_of_those_before(facility: Registry) -> None:
+    state, before = LiveState(facility), SECOND - timedelta(seconds=1)
+    state.take([closing(windows(), SECOND, subject_kinds=[])])
+    state.take([closing(windows(window(facility, RACK, 2.0, window_start=before)), before, kind="revision")])
+    assert row(state, RACK)["power_watts"] == 2.0
+    at_once = {"first_second": microseconds(SECOND.replace(tzinfo=UTC)) - 60_000_000}
+    state.take([closing(windows(window(facility, RACK, 3.0, window_start=before)), SECOND, **at_once)])
+    state.take([closing(windows(window(facility, RACK, 4.0, version_readings=3, window_start=before)), before)])
+    assert row(state, RACK)["power_watts"] == 4.0
+
+
 def test_of_the_canary_the_newest_firing_is_kept_and_nothing_is_shown(facility: Registry) -> None:
     state = LiveState(facility)
     times = [NOW - timedelta(seconds=secs) for secs in (300, 1, 600)]
@@ -135,6 +166,7 @@ def test_of_the_canary_the_newest_firing_is_kept_and_nothing_is_shown(facility: 
     assert state.alerts() == state.open_alerts() == []
 
 
+@settings(deadline=None)
 @given(order=st.permutations(range(4)))
 def test_the_newest_second_and_of_it_the_greatest_version_stands_whatever_came_last(
     facility: Registry, order: list[int]
