@@ -229,6 +229,7 @@ class EvaluateStage:
         """Return records of jobs; what is none is refused before the next snapshot."""
         found = job.decode_jobs(messages, self._facility.timeline.places)
         self._no_jobs.append(found.refused)
+        self._engine.counted.messages(messages)
         self._engine.counted.rows(JOBS_TOPIC, len(found.records))
         return found.records
 

@@ -29,6 +29,7 @@ from streams.stage import Place
 logger = logging.getLogger("wattline.streams")
 
 PLACED_WITHIN_SECS = 60.0
+COMMITTED_WITHIN_SECS = 5.0
 FRESH_SECS = 1.5
 """A fetch of an idle partition is answered within 500 ms, and asked again when the one before is taken in."""
 
@@ -77,9 +78,10 @@ class FetchThread(AIOKafkaConsumerThread):
         if not places:
             return False
         try:
-            await self._ensure_consumer().commit(places)
-        except (KafkaError, IllegalStateError) as error:
-            logger.info("commit refused, the next one stands for it: %s", error)
+            # Trap: aiokafka tries for ever where a partition is no more, and the drain waits with it.
+            await asyncio.wait_for(self._ensure_consumer().commit(places), COMMITTED_WITHIN_SECS)
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            logger.info("commit refused, the next one stands for it: %r", error)
             return False
         return True
 

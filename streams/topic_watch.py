@@ -88,8 +88,8 @@ class TopicWatch:
     async def until_replaced(self, join_again: Callable[[], None]) -> str:
         """Return a sentence when a topic is another one than it was; say once in a while that one is gone.
 
-        Where partitions are nobody's, `join_again` is called. A broker that is away is waited for: that is told
-        elsewhere.
+        Where partitions are dealt to nobody, or such as are no more, `join_again` is called. A broker that is away is
+        waited for: that is told elsewhere.
         """
         while True:
             try:
@@ -105,7 +105,7 @@ class TopicWatch:
             if sentence := await self._replaced(now):
                 return sentence
             self._tell_gone(self._known.keys() - now.keys())
-            if await self._is_anything_nobodys(client, now):
+            if await self._is_dealt_wrongly(client, now):
                 join_again()
 
     async def _replaced(self, now: Mapping[str, Known]) -> str:
@@ -150,11 +150,11 @@ class TopicWatch:
             self._said = time.monotonic()
             self._say(sentence)
 
-    async def _is_anything_nobodys(self, client: AIOKafkaAdminClient, now: Mapping[str, Known]) -> bool:
-        """Tell whether a partition is assigned to no member.
+    async def _is_dealt_wrongly(self, client: AIOKafkaAdminClient, now: Mapping[str, Known]) -> bool:
+        """Tell whether a partition is assigned to no member, or a member has one that is no more.
 
         Trap: a static member that is restarted gets its old assignment without a rebalance, and no client is
-        then the one that would notice that a topic has come or grown.
+        then the one that would notice that a topic has come, grown or shrunk.
         """
         (described,) = await client.describe_consumer_groups([self._group])
         _, _, state, _, _, members = described.groups[0][:6]
@@ -168,4 +168,4 @@ class TopicWatch:
         }
         read = {topic: found for topic, found in now.items() if topic in self._read}
         wanted = {(topic, number) for topic, found in read.items() for number in range(found.partitions)}
-        return bool(wanted - assigned)
+        return {at for at in assigned if at[0] in read} != wanted

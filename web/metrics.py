@@ -115,8 +115,10 @@ def _samples(state: State, now: datetime, *, racks: bool) -> Iterator[Sample]:
     yield "wattline_unreadable_messages_total", (), state.unreadable
     for worker in state.workers.at(now):
         yield from _of_worker(worker, now)
-        yield from _of_partitions(worker)
         yield from _of_topics(worker)
+        if worker.is_heard(now):
+            yield from _of_worker_now(worker)
+            yield from _of_partitions(worker)
     if state.live is not None:
         yield from _of_alerts(state.live)
         for site, end in sorted(state.live.closed.items()):
@@ -132,11 +134,17 @@ def _of_worker(worker: Worker, now: datetime) -> Iterator[Sample]:
     yield "wattline_worker_last_heard_seconds", slot, max(0.0, (now - worker.heard).total_seconds())
     yield "wattline_too_late_rows_total", slot, health.too_late
     yield "wattline_unregistered_rows_total", slot, health.unregistered_rows
-    yield "wattline_unregistered_places", slot, len(health.unregistered)
+    yield "wattline_cpu_seconds_total", slot, health.cpu_seconds
+
+
+def _of_worker_now(worker: Worker) -> Iterator[Sample]:
+    """Yield what is so only while it runs: a lag of 0 of one that is gone would hide that nothing is read."""
+    health = worker.health
+    slot = (health.app, str(health.slot))
     yield "wattline_loop_delay_seconds", slot, health.loop_delay_seconds
     yield "wattline_resident_memory_bytes", slot, health.resident_bytes
-    yield "wattline_cpu_seconds_total", slot, health.cpu_seconds
     yield "wattline_open_windows", slot, health.open_windows
+    yield "wattline_unregistered_places", slot, len(health.unregistered)
 
 
 def _of_partitions(worker: Worker) -> Iterator[Sample]:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from web.live import LiveState
 from web.workers import READERS, Worker, Workers
 
-UNHEARD_AFTER_REPORTS = 3
 LAGS_AFTER_SECS: dict[str, float] = {"lake": 60.0}
 """The lake writes every ten seconds; all others keep up at once."""
 USUALLY_LAGS_AFTER_SECS = 10.0
@@ -60,9 +59,9 @@ class State:
     def _unheard(self, now: datetime) -> Iterator[str]:
         workers = self.workers.at(now)
         for worker in workers:
-            silent, every = now - worker.heard, timedelta(seconds=worker.health.every_secs)
-            if silent > UNHEARD_AFTER_REPORTS * every:
-                yield f"{worker.name} was last heard {words(silent)} ago; it speaks every {words(every)}"
+            if not worker.is_heard(now):
+                every = timedelta(seconds=worker.health.every_secs)
+                yield f"{worker.name} was last heard {words(now - worker.heard)} ago; it speaks every {words(every)}"
         if now - self.started < UNREAD_FOR:
             return
         for app in READERS:

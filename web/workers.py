@@ -19,6 +19,7 @@ REPLACED_AFTER = timedelta(minutes=10)
 """The same where others of its app have every partition that it had: it was one too many, or is not to come back."""
 
 LATELY = timedelta(seconds=60)
+UNHEARD_AFTER_REPORTS = 3
 
 READERS: Mapping[str, tuple[str, ...]] = {
     "roll-up": ("telemetry.gpu.v1", "telemetry.power.v1"),
@@ -37,6 +38,10 @@ class Worker(NamedTuple):
     def name(self) -> str:
         """Return app, slot and host."""
         return f"{self.health.app}-{self.health.slot} on {self.health.host}"
+
+    def is_heard(self, now: datetime) -> bool:
+        """Tell whether it said lately how it does: what a worker said that is gone is not so now."""
+        return now - self.heard <= UNHEARD_AFTER_REPORTS * timedelta(seconds=self.health.every_secs)
 
     @property
     def reads(self) -> set[tuple[str, str, int]]:

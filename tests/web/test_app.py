@@ -107,6 +107,19 @@ def test_old_windows_are_no_power_of_now(state: State) -> None:
     assert found["wattline_data_age_seconds", site] == 31.5
 
 
+def test_what_a_silent_worker_said_last_is_not_told_as_so_now(state: State) -> None:
+    """Fails where its last record stands: the lag of an evaluator that is gone stays 0 for ever."""
+    app = make_app(state, lambda: NOW + timedelta(seconds=20))
+    found = samples(TestClient(app, base_url="http://localhost").get("/metrics").text)
+    slot = {"app": "evaluate", "slot": "0"}
+    power = of(**slot, topic="telemetry.power.v1", partition="3")
+    assert {name for name, labels in found if labels in {power, of(**slot)}} == {
+        "wattline_worker_start_time_seconds", "wattline_worker_last_heard_seconds", "wattline_cpu_seconds_total",
+        "wattline_too_late_rows_total", "wattline_unregistered_rows_total",
+    }  # fmt: skip
+    assert found["wattline_worker_last_heard_seconds", of(**slot)] == 22.0
+
+
 def test_before_anything_is_known_there_is_no_made_up_value() -> None:
     found = scraped(State(NOW, timedelta(minutes=5)))
     assert {name for name, _ in found} == {"wattline_healthy", "wattline_unreadable_messages_total"}
