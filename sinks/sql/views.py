@@ -189,7 +189,8 @@ FROM passed WHERE through >= fraction * total ORDER BY bin LIMIT 1;
 """
 
 # A site is what its utility meters say; its halls are Σ racks, the IT, kept apart. Sums are of whole mW, so
-# that they are the same in any order. A bound that one site does not know nobody knows of the campus.
+# that they are the same in any order. A bound that one site does not know nobody knows of the campus; a registered
+# site without a window, which said nothing, knows none.
 CAMPUS = """
 CREATE VIEW site_power AS
 WITH it AS (
@@ -206,10 +207,12 @@ WHERE w.subject_kind = 'site';
 
 CREATE VIEW campus AS
 SELECT window_start, every_seconds,
-       count(*) AS sites, count(power_watts) AS sites_reporting,
+       greatest(count(*), (SELECT count(*) FROM raw.subjects WHERE kind = 1)) AS sites,
+       count(power_watts) AS sites_reporting,
        sum(round(power_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS power_watts,
        sum(round(power_low_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS power_low_watts,
-       CASE WHEN count(power_high_watts) = count(*)
+       CASE WHEN count(power_high_watts) >= (SELECT count(*) FROM raw.subjects WHERE kind = 1)
+            AND count(power_high_watts) = count(*)
             THEN sum(round(power_high_watts * 1000)::BIGINT) / 1000.0::DOUBLE END AS power_high_watts,
        sum(round(it_power_watts * 1000)::BIGINT) / 1000.0::DOUBLE AS it_power_watts,
        -- Of the sites that say both.

@@ -134,6 +134,15 @@ def test_the_campus_is_the_sum_of_its_sites_and_it_is_kept_apart(tmp_path: Path)
     assert ratios == [("dmm", 700.0 / 650.0), ("ruh", 500.5 / 400.25)]
 
 
+def test_of_a_campus_of_which_a_site_is_silent_nobody_knows_the_most(tmp_path: Path) -> None:
+    """A site that says nothing has no window: it is one of the sites all the same, and reports nothing."""
+    site_id = two_sites(tmp_path).id_of(SubjectKind.SITE, "ruh")
+    of_site = {"subject_kind": 1, "subject": site_id, "power_watts": 500.0}
+    append(tmp_path, "windows_1s", window(power_low_watts=500.0, power_high_watts=500.0, **of_site))
+    columns = "sites, sites_reporting, power_watts, power_low_watts, power_high_watts"
+    assert connect(tmp_path).execute(f"SELECT {columns} FROM campus").fetchall() == [(2, 1, 500.0, 500.0, None)]
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_greatest_version_of_a_window_stands_whenever_it_came(tmp_path: Path, order: tuple[int, ...]) -> None:
     """Version is compared from left to right: a recomputation beats any number of readings."""
