@@ -3,21 +3,24 @@
 aiokafka ends a fetch with an exception, and asks for the same bytes again for ever, where a batch expands
 without end, does not decompress, fails its CRC or holds a header whose name is no UTF-8. Here such a batch
 becomes one stand-in (schemas.refused_batch), the records of it that can be read are kept, and the position
-moves on.
+moves on. What consumers give out are Messages, made from the batch in one step: a live log has a batch for
+each message, and objects between the two cost as much as the reading itself.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.structs import TopicPartition
 
 from broker import codecs, decompress
 from broker.salvage import BatchHead, Record, salvage
+from schemas.message import Message
 
 MAX_BATCH_RECORDS = 100_000
 """More records than this in one batch are refused: a few kB of zstd can hold millions of empty ones."""
@@ -27,25 +30,26 @@ CRC_ATTEMPTS = 3
 
 _PREFIX = struct.Struct(">qi")
 _HEADER = struct.Struct(">qiibIhiqqqhii")
+_COUNT = struct.Struct(">i")
+_COUNT_AT = _HEADER.size - _COUNT.size
 _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _DECODERS = ("gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode")
-_crc_attempts: Counter[tuple[str, int, int]] = Counter()
+_crc_attempts: Counter[tuple[TopicPartition, int, int]] = Counter()
 
 
 def install() -> None:
     """Let every aiokafka consumer of this process read batches as this module does; twice does no harm."""
     codecs.put_in_place({name: getattr(decompress, name) for name in _DECODERS})
-    fetcher.MemoryRecords = BoundedRecords
+    fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = PartitionRecords
 
 
-class BoundedRecords:
-    """Cut a fetched buffer into batches that never raise, in place of aiokafka's MemoryRecords."""
+class Batches:
+    """Cut a fetched buffer into batches, in place of aiokafka's MemoryRecords."""
 
     def __init__(self, fetched: bytes) -> None:
         self._fetched = fetched
         self._at = 0
-        self.reader: PartitionRecords | None = None
 
     def size_in_bytes(self) -> int:
         """Return the bytes fetched; more than none and no whole batch is a batch larger than the fetch."""
@@ -55,106 +59,124 @@ class BoundedRecords:
         """Tell whether a whole batch follows; the last one of a fetch is often cut off."""
         return self._end() is not None
 
-    def next_batch(self) -> Any:
-        """Return the next batch; control batches as they are, others as Batch."""
-        end = self._end()
-        if end is None:
-            return None
-        raw, self._at = self._fetched[self._at : end], end
-        if len(raw) < _HEADER.size or raw[16] != 2:
-            return Batch(raw, None, "is of a format older than Kafka 0.11, or of none")
-        batch = MemoryRecords(raw).next_batch()
-        if not batch.validate_crc():
-            return self._damaged(raw, batch)
-        return batch if batch.is_control_batch else Batch(raw, batch)
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes of each whole batch."""
+        while (end := self._end()) is not None:
+            raw, self._at = self._fetched[self._at : end], end
+            yield raw
 
     def _end(self) -> int | None:
         if len(self._fetched) - self._at < _PREFIX.size:
             return None
         _, length = _PREFIX.unpack_from(self._fetched, self._at)
-        end = self._at + _PREFIX.size + length
+        end: int = self._at + _PREFIX.size + length
         return end if length > 0 and end <= len(self._fetched) else None
 
-    def _damaged(self, raw: bytes, batch: Any) -> Batch:
-        """Return a batch with a wrong CRC: none of it, to be fetched again, and in the end its stand-in."""
-        reader = self.reader
-        place = ("" if reader is None else str(reader.partition), batch.base_offset, batch.crc)
-        _crc_attempts[place] += 1
-        if reader is not None and _crc_attempts[place] < CRC_ATTEMPTS:
-            self._at = len(self._fetched)
-            return Batch(raw, None, "", next_offset=reader.next_fetch_offset)
-        del _crc_attempts[place]
-        return Batch(raw, None, "does not match its CRC: it was damaged on the broker's disk")
+
+class PartitionRecords:
+    """Give out the Messages of one partition's fetch, in place of aiokafka's class of the same name.
+
+    `next_fetch_offset` is the position behind what was given out. Transactions are read as they lie in the log.
+    """
+
+    def __init__(self, at: TopicPartition, batches: Batches, aborted: object, fetch_offset: int, *rest: object) -> None:
+        self.next_fetch_offset = fetch_offset
+        self._messages = self._unpacked(at, batches)
+
+    def __iter__(self) -> Iterator[Message]:
+        """Return the messages that were not given out yet."""
+        return self._messages
+
+    def __next__(self) -> Message:
+        """Return the next message."""
+        return next(self._messages)
+
+    def _unpacked(self, at: TopicPartition, batches: Batches) -> Iterator[Message]:
+        for raw in batches:
+            messages, end = unpack(at, raw)
+            if end is None:
+                return
+            for message in messages:
+                # A fetch begins with the whole batch that holds the offset asked for.
+                if message.offset >= self.next_fetch_offset:
+                    self.next_fetch_offset = message.offset + 1
+                    yield message
+            self.next_fetch_offset = end  # of a compacted batch the last records may be gone
 
 
-class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Read one partition's batches as aiokafka does, and let them know how far it has come."""
+def unpack(at: TopicPartition, raw: bytes) -> tuple[Sequence[Message], int | None]:
+    """Return the messages of one batch, with stand-ins for what cannot be read, and the offset behind it.
 
-    def __init__(self, partition: Any, records: BoundedRecords, *rest: Any) -> None:
-        self.partition = partition
-        records.reader = self
-        super().__init__(partition, records, *rest)
-
-
-class Batch:
-    """One batch whose iteration never raises: what cannot be read of it is a stand-in."""
-
-    is_control_batch = False
-
-    def __init__(self, raw: bytes, batch: Any, wrong: str = "", *, next_offset: int | None = None) -> None:
-        self._raw, self._batch, self._wrong = raw, batch, wrong
-        self._head, self._count, self._codec = _head(raw)
-        self.base_offset = self._head.first
-        self.next_offset = self._head.last + 1 if next_offset is None else next_offset
-        self.producer_id = None if batch is None else batch.producer_id
-        self.is_transactional = batch is not None and batch.is_transactional
-        self._is_awaited = next_offset is not None
-
-    def validate_crc(self) -> bool:
-        """Return True: it was validated before anything else."""
-        return True
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the records, and stand-ins for what cannot be read."""
-        if self._is_awaited:
-            return
-        if self._wrong:
-            yield self._head.stand_in("undecodable_batch", self._wrong)
-        elif self._count > MAX_BATCH_RECORDS or self._head.last - self._head.first >= MAX_BATCH_RECORDS:
-            said = f"holds {self._count} records; at most {MAX_BATCH_RECORDS} are allowed: send smaller batches"
-            yield self._head.stand_in("too_large", said)
-        else:
-            yield from self._records()
-
-    def _records(self) -> Iterator[Any]:
-        after = self._head.first - 1
-        try:
-            for record in self._batch:
-                yield record
-                after = record.offset
-        except decompress.BatchTooLargeError as error:
-            said = f"({self._codec}, {len(self._raw)} bytes on the wire) {error}: send smaller batches"
-            yield self._head.stand_in("too_large", said)
-        except Exception:  # whatever the reader of records raises: the records after it are still wanted
-            yield from (record for record in self._salvaged() if record.offset > after)
-
-    def _salvaged(self) -> Iterator[Record]:
-        payload = self._raw[_HEADER.size :]
-        try:
-            if self._codec != "none":
-                payload = getattr(decompress, f"{self._codec}_decode")(payload)
-        except Exception as error:
-            yield self._head.stand_in("undecodable_batch", f"does not decompress as {self._codec} ({error})")
-            return
-        yield from salvage(self._head, payload, self._count)
+    None in place of the offset: the batch is damaged and is to be fetched again.
+    """
+    if len(raw) < _HEADER.size or raw[16] != 2:
+        return _refused(at, raw, "is of a format older than Kafka 0.11, or of none")
+    batch = DefaultRecordBatch(raw)
+    if not batch.validate_crc():
+        return _damaged(at, raw, batch)
+    end = batch.next_offset
+    if batch.is_control_batch:
+        return (), end
+    (count,) = _COUNT.unpack_from(raw, _COUNT_AT)
+    if count > MAX_BATCH_RECORDS or end - batch.base_offset > MAX_BATCH_RECORDS:
+        said = f"holds {count} records; at most {MAX_BATCH_RECORDS} are allowed: send smaller batches"
+        return _refused(at, raw, said, "too_large")
+    try:
+        return [_message(at, record) for record in batch], end
+    except decompress.BatchTooLargeError as error:
+        said = f"({_head(raw)[1]}, {len(raw)} bytes on the wire) {error}: send smaller batches"
+        return _refused(at, raw, said, "too_large")
+    except Exception:  # whatever the reader of records raises: the other records are still wanted
+        return [_message(at, record) for record in _salvaged(raw, count)], end
 
 
-def _head(raw: bytes) -> tuple[BatchHead, int, str]:
-    """Return the head of a batch, the number of its records and its codec, from bytes that may be damaged."""
+def _message(at: TopicPartition, record: Any) -> Message:
+    return Message(
+        at.topic,
+        at.partition,
+        record.offset,
+        record.timestamp * 1000,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
+
+
+def _damaged(at: TopicPartition, raw: bytes, batch: Any) -> tuple[Sequence[Message], int | None]:
+    """Return a batch with a wrong CRC: none of it, to be fetched again, and in the end its stand-in."""
+    place = (at, batch.base_offset, batch.crc)
+    _crc_attempts[place] += 1
+    if _crc_attempts[place] < CRC_ATTEMPTS:
+        return (), None
+    del _crc_attempts[place]
+    return _refused(at, raw, "does not match its CRC: it was damaged on the broker's disk")
+
+
+def _refused(
+    at: TopicPartition, raw: bytes, said: str, reason: str = "undecodable_batch"
+) -> tuple[Sequence[Message], int]:
+    head, _ = _head(raw)
+    return [_message(at, head.stand_in(reason, said))], head.last + 1
+
+
+def _salvaged(raw: bytes, count: int) -> Iterator[Record]:
+    head, codec = _head(raw)
+    payload = raw[_HEADER.size :]
+    try:
+        if codec != "none":
+            payload = getattr(decompress, f"{codec}_decode")(payload)
+    except Exception as error:
+        yield head.stand_in("undecodable_batch", f"does not decompress as {codec} ({error})")
+        return
+    yield from salvage(head, payload, count)
+
+
+def _head(raw: bytes) -> tuple[BatchHead, str]:
+    """Return the head of a batch and its codec, from bytes that may be damaged."""
     fields = _HEADER.unpack_from(raw.ljust(_HEADER.size, b"\0"))
-    first, attributes, delta, first_timestamp, max_timestamp, count = *fields[:1], *fields[5:9], fields[12]
+    first, attributes, delta, first_timestamp, max_timestamp = *fields[:1], *fields[5:9]
     if not 0 <= delta < 2**31 - 1:
         delta = 0
     codec = attributes & 7
     name = _CODECS[codec] if codec < len(_CODECS) else f"codec {codec}"
-    return BatchHead(first, first + delta, first_timestamp, max_timestamp, attributes >> 3 & 1), count, name
+    return BatchHead(first, first + delta, first_timestamp, max_timestamp, attributes >> 3 & 1), name

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from broker import batches, client_logs
 from broker.admin import require_topics
@@ -34,12 +33,7 @@ async def read_to_end(bootstrap: str, topic: str, from_: From = "earliest") -> l
         unread = await consumer.end_offsets(list(consumer.assignment()))
         while unread := {part: end for part, end in unread.items() if await consumer.position(part) < end}:
             fetched = await consumer.getmany(*unread, timeout_ms=200)
-            messages += (
-                to_message(record)
-                for part, records in fetched.items()
-                for record in records
-                if record.offset < unread[part]
-            )
+            messages += (each for part, found in fetched.items() for each in found if each.offset < unread[part])
     return sorted(messages, key=lambda message: (message.partition, message.offset))
 
 
@@ -50,8 +44,8 @@ async def follow(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIte
     Raises UnavailableError for a missing topic or where no broker answers at the start.
     """
     async with assigned(bootstrap, topic, from_) as consumer:
-        async for record in consumer:
-            yield to_message(record)
+        async for message in consumer:
+            yield message
 
 
 async def follow_together(bootstrap: str, topic: str, from_: From = "latest") -> AsyncIterator[list[Message]]:
@@ -66,6 +60,8 @@ async def follow_together(bootstrap: str, topic: str, from_: From = "latest") ->
 @asynccontextmanager
 async def assigned(bootstrap: str, topic: str, from_: From) -> AsyncIterator[AIOKafkaConsumer]:
     """Give the block a consumer without a group that has every partition of a topic and begins at `from_`.
+
+    What it gives out are Messages (broker.batches).
 
     Raises UnavailableError for a missing topic or where no broker answers.
     """
@@ -100,16 +96,3 @@ async def _seek(consumer: AIOKafkaConsumer, from_: From) -> None:
         offsets |= {part: place.offset for part, place in found.items() if place is not None}
     for part, offset in offsets.items():
         consumer.seek(part, offset)
-
-
-def to_message(record: ConsumerRecord) -> Message:
-    """Return one record of aiokafka's as every decoder sees it."""
-    return Message(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp * 1000,
-        record.key,
-        record.value,
-        tuple(record.headers),
-    )

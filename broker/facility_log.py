@@ -16,7 +16,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.consumer import assigned, to_message
+from broker.consumer import assigned
 from broker.facility import TOPIC, nothing_published, published
 from schemas.admission import Clock
 from schemas.admission_rules import CLOCK_AHEAD_SECS
@@ -75,8 +75,8 @@ class FacilityLog:
         end = (await self._consumer.end_offsets([self._partition]))[self._partition]
         while await self._consumer.position(self._partition) < end:
             self._consumer.resume(self._partition)
-            for records in (await self._consumer.getmany(self._partition, timeout_ms=WAIT_MS)).values():
-                for version in published(map(to_message, records)):
+            for messages in (await self._consumer.getmany(self._partition, timeout_ms=WAIT_MS)).values():
+                for version in published(messages):
                     self._take(version)
         self._consumer.pause(self._partition)
 

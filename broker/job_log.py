@@ -10,7 +10,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.consumer import assigned, to_message
+from broker.consumer import assigned
 from schemas.errors import UnavailableError
 from schemas.message import Message
 
@@ -63,7 +63,7 @@ class JobLog:
 
     async def _fetched(self, wait_ms: int) -> list[Message]:
         found = await self._consumer.getmany(self._partition, timeout_ms=wait_ms)
-        heard = [to_message(record) for records in found.values() for record in records]
+        heard = [message for messages in found.values() for message in messages]
         if heard:
             self.next_offset = heard[-1].offset + 1
         return heard

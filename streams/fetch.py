@@ -20,7 +20,6 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, ConsumerMessage
 
 from broker import batches
-from broker.consumer import to_message
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from streams.reading import Partition
@@ -70,7 +69,7 @@ class FetchThread(AIOKafkaConsumerThread):
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> dict[TopicPartition, list[Fetched]]:
         """Return what one fetch brought of each partition as one record: an event of Faust's costs the same for all."""
         found = await super()._fetch_records(*args, **kwargs)
-        return {at: [Fetched(to_message(record) for record in records)] for at, records in found.items() if records}
+        return {at: [Fetched(messages)] for at, messages in found.items() if messages}
 
     async def _commit(self, offsets: Mapping[Any, Any]) -> bool:
         mine = self.assignment()

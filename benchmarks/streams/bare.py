@@ -12,10 +12,11 @@ import time
 
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
-from broker.consumer import to_message
 from schemas import arrow
 from schemas.gpu import GPU
+from schemas.message import Message
 from schemas.topics import BY_NAME
 
 TOPIC = "telemetry.gpu.v1"
@@ -38,11 +39,23 @@ async def read(bootstrap: str, rows: int) -> float:
     while seen < rows:
         fetched = await consumer.getmany(timeout_ms=WAIT_MS)
         began = began or time.process_time()
-        messages = [to_message(record) for records in fetched.values() for record in records]
+        messages = [_message(record) for records in fetched.values() for record in records]
         seen += len(arrow.decode(GPU, messages).frame)
     spent = time.process_time() - (began or 0.0)
     await consumer.stop()
     return spent
+
+
+def _message(record: ConsumerRecord) -> Message:
+    return Message(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp * 1000,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
 
 
 if __name__ == "__main__":

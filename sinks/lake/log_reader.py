@@ -10,7 +10,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker import batches
 from broker.admin import require_topics
-from broker.consumer import to_message
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from sinks.lake.positions import Source
@@ -47,8 +46,9 @@ class LogReader:
             async with asyncio.timeout(_WAIT_SECS):
                 while await self._consumer.position(partition) < end:
                     found = await self._consumer.getmany(partition, timeout_ms=200, max_records=1)
-                    for records in found.values():
-                        return to_message(records[0])
+                    for messages in found.values():
+                        first: Message = messages[0]
+                        return first
         except TimeoutError as error:
             raise UnavailableError(f"{source}: no record at offset {offset} came within {_WAIT_SECS:.0f} s") from error
         return None

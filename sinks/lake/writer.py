@@ -21,7 +21,6 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from broker import batches, client_logs
 from broker.admin import require_topics
-from broker.consumer import to_message
 from broker.facility import read_timeline
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
@@ -161,9 +160,8 @@ class Writer:
             return
         if not self._is_taken:
             return
-        for partition, records in fetched.items():
+        for partition, messages in fetched.items():
             try:
-                messages = [to_message(record) for record in records]
                 self._gathered.add(Source(*partition), messages, monotonic())
                 self.durable.gather(Source(*partition), messages)
             except GapError as gap:

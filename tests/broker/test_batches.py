@@ -36,10 +36,8 @@ print(json.dumps({"values": [m.value.decode() for m in messages], "grown_kib": a
 def read(fetched: bytes, at: int = 0) -> tuple[list[Message], int]:
     """Return what a consumer at `at` sees of one fetch, and its next position."""
     batches.install()
-    records = batches.BoundedRecords(fetched)
-    reader = batches.PartitionRecords(TopicPartition("t", 0), records, [], at, None, None, True, 0)
-    seen = [Message("t", 0, r.offset, r.timestamp * 1000, r.key, r.value, r.headers) for r in reader]
-    return seen, reader.next_fetch_offset
+    reader = batches.PartitionRecords(TopicPartition("t", 0), batches.Batches(fetched), [], at, None, None, True, 0)
+    return list(reader), reader.next_fetch_offset
 
 
 def compressed(codec: str, values: list[bytes]) -> bytes:
