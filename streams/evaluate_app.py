@@ -25,6 +25,7 @@ from broker.producer import Producer
 from schemas import job, recomputation
 from schemas.admission import Clock
 from schemas.alert import Alert, encode_alert
+from schemas.blocks import in_blocks
 from schemas.errors import RejectedRecordError, UnavailableError
 from schemas.message import Message
 from schemas.partial import Partial
@@ -37,7 +38,7 @@ from streams.evaluate import PARTIALS_TOPIC, POWER_TOPIC, Evaluator, Output
 from streams.job_book import JobBook
 from streams.meter_intake import admitted
 from streams.partials_log import decoded
-from streams.reading import Partition, in_blocks
+from streams.reading import Partition
 from streams.snapshot import Snapshot
 from streams.stage import Place
 from streams.telling import ended

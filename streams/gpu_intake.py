@@ -30,8 +30,6 @@ from streams.in_force import InForce
 from streams.lists import is_in_log_order
 
 GPU_TOPIC = "telemetry.gpu.v1"
-BYTES_A_BLOCK = 1_200_000
-"""So much at once stays in a core's own cache; of more each pass over a column costs several times as much."""
 Int64s = NDArray[np.int64]
 
 

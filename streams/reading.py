@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from broker.standing import Partition, Stand
@@ -99,19 +99,6 @@ class Reading:
             self.pending = [message for message in self.pending if message.topic != topic]
             self._pending_bytes -= sum(len(message.value or b"") for message in taken)
         return taken
-
-
-def in_blocks(messages: Iterable[Message], bytes_a_block: int) -> Iterator[list[Message]]:
-    """Cut messages into runs of about so many bytes: where a drain ends leaves no trace, so neither does this."""
-    block, size = [], 0
-    for message in messages:
-        block.append(message)
-        size += len(message.value or b"")
-        if size >= bytes_a_block:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
 
 
 class Heard:

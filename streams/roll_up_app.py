@@ -21,16 +21,17 @@ from broker.job_log import job_log
 from broker.producer import Producer
 from schemas import job_partial, recomputation
 from schemas.admission import Clock
+from schemas.blocks import BYTES_IN_CACHE, in_blocks
 from schemas.job import decode_jobs
 from schemas.message import Message
 from schemas.partial import Partial, encode
 from streams import meter_intake, refusals
 from streams.closing import SECOND
 from streams.engine import ROLL_UP, Engine, run
-from streams.gpu_intake import BYTES_A_BLOCK, take_in
+from streams.gpu_intake import take_in
 from streams.in_force import InForce
 from streams.job_cells import messages_of
-from streams.reading import Partition, in_blocks
+from streams.reading import Partition
 from streams.roll_up import GPU_TOPIC, METER_TOPIC, RollUp
 from streams.stage import Place
 from streams.stream import IDLE_AFTER_MICROSECONDS, ROWS_A_PARTIAL
@@ -146,7 +147,7 @@ class RollUpStage:
         """Take messages block by block; between two the loop turns, or a long backlog would look like a wedge."""
         is_gpu = topic == GPU_TOPIC
         take = self._take_gpus if is_gpu else self._take_meters
-        for block in in_blocks(messages, BYTES_A_BLOCK if is_gpu else METER_BYTES_A_BLOCK):
+        for block in in_blocks(messages, BYTES_IN_CACHE if is_gpu else METER_BYTES_A_BLOCK):
             await take(block, {message.partition: message.offset + 1 for message in block})
             await asyncio.sleep(0)
 

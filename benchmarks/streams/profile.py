@@ -13,14 +13,14 @@ from zlib import crc32
 from benchmarks.campus import START, Campus, campus_registry
 from benchmarks.stopwatch import Stopwatch
 from schemas import blocks
+from schemas.blocks import BYTES_IN_CACHE, in_blocks
 from schemas.message import Message
 from schemas.partial import encode
 from schemas.timeline import Timeline
 from schemas.topics import BY_NAME
 from streams import gpu_intake, gpu_pieces, gpu_rows, gpu_slots, gpu_stream, ring, roll_up, stream
-from streams.gpu_intake import BYTES_A_BLOCK, take_in
+from streams.gpu_intake import take_in
 from streams.in_force import InForce
-from streams.reading import in_blocks
 from streams.roll_up import GPU_TOPIC
 
 SECONDS = 48
@@ -101,7 +101,7 @@ def profile(rows_a_message: int, drain_secs: int, repeats: int) -> None:
 def take(rolling: roll_up.RollUp, timeline: Timeline, drain: list[Message]) -> int:
     """Do with a drain what the worker does, but for Kafka; return the number of rows."""
     rows = 0
-    for block in in_blocks(drain, BYTES_A_BLOCK):
+    for block in in_blocks(drain, BYTES_IN_CACHE):
         intake, _ = take_in(block, timeline, rolling.in_force, "wall")
         ends = {message.partition: message.offset + 1 for message in block}
         for partial in rolling.feed_gpu(intake, ends, 0):

@@ -12,6 +12,8 @@ from sinks.lake.tables import MIXED_HOUR, Table
 
 _HOUR_MICROSECONDS = 3_600_000_000
 _PACKED_BITS = 63
+LOG_ORDER = ("_partition", "_offset", "_row")
+"""Where a table's own order leaves rows equal, they lie as in the log, in whatever order a flush took them in."""
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -25,13 +27,14 @@ def by_hour(rows: pa.Table, table: Table, max_hours: int) -> Iterator[tuple[str,
     if not rows.num_rows:
         return
     hours = _integers(rows.column(table.hour_of)) // _HOUR_MICROSECONDS
+    by = (*table.sort, *LOG_ORDER)
     if (first := hours.min()) == hours.max():  # the rule when live, and np.unique would sort
-        yield hour_text(first), in_order(rows, table.sort)
+        yield hour_text(first), in_order(rows, by)
         return
     distinct, index, counts = np.unique(hours, return_inverse=True, return_counts=True)
     for group, members in _groups(index, counts, max_hours):
         hour = MIXED_HOUR if group is None else hour_text(distinct[group])
-        yield hour, in_order(_take(rows, members), table.sort)
+        yield hour, in_order(_take(rows, members), by)
 
 
 def hour_text(hour: int) -> str:
@@ -50,18 +53,26 @@ def in_order(rows: pa.Table, sort: Sequence[str]) -> pa.Table:
 def packed_key(columns: Sequence[Integers]) -> Integers:
     """Return one integer a row that orders rows as the columns do from left to right.
 
-    A packed key costs a quarter of a sort by several columns. Ranges too wide for 63 bits (ids of
-    unregistered paths are hashes) are replaced by ranks first.
+    A packed key costs a quarter of a sort by several columns. Where the ranges together are too wide for 63 bits
+    (ids of unregistered paths are hashes), ranks stand for what is too wide: there are no more of them than rows.
     """
-    lows = [int(column.min(initial=0)) for column in columns]
-    widths = [(int(column.max(initial=0)) - low).bit_length() for column, low in zip(columns, lows, strict=True)]
-    if sum(widths) > _PACKED_BITS:
-        ranked = [np.unique(column, return_inverse=True)[1].astype(np.int64) for column in columns]
-        return packed_key(ranked)
-    key = np.zeros(len(columns[0]), dtype=np.int64)
-    for column, low, width in zip(columns, lows, widths, strict=True):
-        key = (key << width) | (column - low)
+    key, used = np.zeros(len(columns[0]), dtype=np.int64), 0
+    for column in columns:
+        (packed, had), (added, width) = (key, used), _from_zero(column)
+        if had + width > _PACKED_BITS:
+            (packed, had), (added, width) = _from_zero(_ranks(key)), _from_zero(_ranks(column))
+        key, used = (packed << width) | added, had + width
     return key
+
+
+def _from_zero(column: Integers) -> tuple[Integers, int]:
+    """Return the column less its least value, and how many bits that takes."""
+    low = int(column.min(initial=0))
+    return column - low, (int(column.max(initial=0)) - low).bit_length()
+
+
+def _ranks(column: Integers) -> Integers:
+    return np.unique(column, return_inverse=True)[1].astype(np.int64)
 
 
 def _take(rows: pa.Table, order: Integers) -> pa.Table:

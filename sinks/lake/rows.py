@@ -20,6 +20,7 @@ from schemas.rejected import REJECTED
 from schemas.rejection import WHOLE, Refusal, refused_frame, with_raw
 from schemas.timeline import Timeline, admit_in_force
 from schemas.window import WINDOW
+from sinks.lake.block_rows import rows_of_blocks
 from sinks.lake.documents import read_alerts, read_facilities, read_jobs, read_progress
 from sinks.lake.tables import BY_NAME
 
@@ -33,7 +34,7 @@ Rows = dict[str, pa.Table]
 
 
 def read_rows(topic: str, messages: Sequence[Message], facility: Timeline | Registry | None, clock: Clock) -> Rows:
-    """Return the rows that messages of one topic bring to each table that the topic feeds, in log order.
+    """Return the rows that messages of one topic bring to each table that the topic feeds, in any order.
 
     Telemetry is admitted by the facility in force at each row's time, as in the streams; a registry stands for one
     that never changes, None for none yet. A table without rows is there with none. What admission refuses of
@@ -71,14 +72,21 @@ def _apart(
 
 
 def _gpu(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
-    rows = _admitted(topic, GPU, messages, timeline, clock).with_columns(
+    plain, others = rows_of_blocks(BY_NAME["gpu"], GPU, messages, timeline, clock)
+    if not others:
+        return {"gpu": plain}
+    rows = _admitted(topic, GPU, others, timeline, clock).with_columns(
         power_limit_deciwatts=(pl.col("power_limit_watts").cast(pl.Float64) * 10).round(mode="half_to_even")
     )
-    return {"gpu": _on_disk("gpu", rows)}
+    return {"gpu": pa.concat_tables([plain, _on_disk("gpu", rows)])}
 
 
 def _power(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
-    return {"power": _on_disk("power", _admitted(topic, METER, messages, timeline, clock))}
+    plain, others = rows_of_blocks(BY_NAME["power"], METER, messages, timeline, clock)
+    if not others:
+        return {"power": plain}
+    rows = _admitted(topic, METER, others, timeline, clock)
+    return {"power": pa.concat_tables([plain, _on_disk("power", rows)])}
 
 
 def _admitted(

@@ -95,9 +95,14 @@ _ON_DISK: dict[str, pa.Field] = {
 }
 
 
-def _fields(record: Record, on_disk: Mapping[str, pa.Field] = MappingProxyType({})) -> tuple[pa.Field, ...]:
+def on_disk(record: Record, name: str) -> str:
+    """Return the name under which a column of a record lies on disk."""
+    return _ON_DISK[name].name if record == GPU and name in _ON_DISK else name
+
+
+def _fields(record: Record, otherwise: Mapping[str, pa.Field] = MappingProxyType({})) -> tuple[pa.Field, ...]:
     return tuple(
-        on_disk.get(column.name, pa.field(column.name, column.dtype, nullable=not column.is_required))
+        otherwise.get(column.name, pa.field(column.name, column.dtype, nullable=not column.is_required))
         for column in record.columns
     )
 

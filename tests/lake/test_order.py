@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -37,6 +39,17 @@ def progress(hours: list[int]) -> pa.Table:
 @settings(deadline=None)
 @given(st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS), min_size=1, max_size=60))
 def test_a_packed_key_orders_rows_as_their_columns_do(rows: list[tuple[int, int, int]]) -> None:
+    columns = [np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)]
+    order = np.argsort(packed_key(columns), kind="stable")
+    assert [rows[i] for i in order] == sorted(rows)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 9), st.randoms(use_true_random=False))
+def test_columns_of_any_width_and_number_are_packed(count: int, random: Random) -> None:
+    """Fails, or never ends, where ranks are too wide together: nine columns of 300 ranks take 81 bits."""
+    pool = [random.randint(-(2**62), 2**62) for _ in range(300)]
+    rows = [tuple(random.choice(pool) for _ in range(count)) for _ in range(300)]
     columns = [np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)]
     order = np.argsort(packed_key(columns), kind="stable")
     assert [rows[i] for i in order] == sorted(rows)

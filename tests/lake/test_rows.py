@@ -11,7 +11,7 @@ from schemas.message import Message
 from schemas.refused_batch import RefusedBatch
 from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, TABLES, TOPICS
-from tests.lake.readings import GPU_TOPIC, START, gpu_message
+from tests.lake.readings import GPU_TOPIC, START, gpu_message, json_message
 
 GARBAGE: list[bytes | None] = [
     None,
@@ -69,7 +69,9 @@ def test_a_message_that_no_decoder_survives_is_left_out_alone(monkeypatch: pytes
         return real(topic, messages, registry)
 
     monkeypatch.setattr(module, "decode", fragile)
-    rows = read_rows(GPU_TOPIC, [gpu_message(offset) for offset in range(6)], None, "event")["gpu"]
+    said = b'{"time": "2026-03-01T12:00:00Z", "rack": 1, "node": 11, "gpu": 2, "power_watts": 5}'
+    log = [json_message(GPU_TOPIC, offset, said) for offset in range(6)]  # by the block nothing is decoded
+    rows = read_rows(GPU_TOPIC, log, None, "event")["gpu"]
     assert sorted(set(rows.column("_offset").to_pylist())) == [0, 1, 2, 4, 5]
     messages = [Message("windows.site.v1", 0, 3, START, b"k", b"x")]
     refused: pa.Table = read_rows("windows.site.v1", messages, None, "event")["rejected"]
