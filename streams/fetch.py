@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class Fetching:
 
 
 class Fetched(tuple[Message, ...]):
-    """The messages that one fetch brought of one partition, in the order of its log; at least one."""
+    """The messages that one fetch brought of one topic, those of a partition in the order of its log; at least one."""
 
 
 class FetchThread(AIOKafkaConsumerThread):
@@ -67,9 +68,17 @@ class FetchThread(AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> dict[TopicPartition, list[Fetched]]:
-        """Return what one fetch brought of each partition as one record: an event of Faust's costs the same for all."""
+        """Return what one fetch brought of each topic as one record, of one of its partitions.
+
+        An event of Faust's costs some 0.4 ms, whatever it carries. Nobody needs to know its partition: the engine
+        looks at that of each message, and Faust gives away or takes back all of a fetch by its generation.
+        """
         found = await super()._fetch_records(*args, **kwargs)
-        return {at: [Fetched(messages)] for at, messages in found.items() if messages}
+        topics: dict[str, TopicPartition] = {}
+        came: dict[TopicPartition, list[Message]] = defaultdict(list)
+        for at, messages in found.items():
+            came[topics.setdefault(at.topic, at)].extend(messages)
+        return {at: [Fetched(messages)] for at, messages in came.items() if messages}
 
     async def _commit(self, offsets: Mapping[Any, Any]) -> bool:
         mine = self.assignment()
@@ -141,9 +150,10 @@ class PlacedConsumer(Consumer):
     def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
         last = record[-1]
         return ConsumerMessage(
-            last.topic,
-            last.partition,
-            last.offset,
+            tp.topic,
+            tp.partition,
+            # Faust drops what lies before its place; the engine looks at the offset of each message, and says so.
+            self._read_offset[tp] or 0,
             last.appended / 1e6,
             0,
             (),

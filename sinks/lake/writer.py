@@ -55,7 +55,7 @@ class WriterSettings(NamedTuple):
     slot: int = 0
     clock: Clock = "wall"
     flush_secs: float = 10.0
-    flush_bytes: int = 50_331_648
+    flush_bytes: int = 100_663_296
     session_timeout_secs: float = 10.0
     fetch_wait_ms: int = 1_000
 
