@@ -53,7 +53,7 @@ async def follow_together(bootstrap: str, topic: str, from_: From = "latest") ->
     async with assigned(bootstrap, topic, from_) as consumer:
         while True:
             found = await consumer.getmany(timeout_ms=WAIT_MS)
-            if messages := [to_message(record) for records in found.values() for record in records]:
+            if messages := [message for came in found.values() for message in came]:
                 yield messages
 
 
