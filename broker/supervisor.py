@@ -27,6 +27,7 @@ from schemas.errors import ConfigurationError
 
 LARGEST_LOG_BYTES = 10_000_000
 FIRST_PAUSE_SECS = 0.25
+LOOK_EVERY_SECS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Supervisor:
 
     A dead worker is started again at once; one that keeps dying within `healthy_after_secs` waits longer
     each time, up to `longest_pause_secs`. Every end is one line to `report`. One that ends with exit code 78
-    in its first life was told nonsense: all are stopped and `wait` raises ConfigurationError.
+    in its first life was told nonsense: all are stopped and `wait` raises ConfigurationError. One that somebody
+    stopped (SIGSTOP) for `stopped_for_secs` is killed: it holds its slot's lock, so nobody else does its work.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class Supervisor:
         report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
         healthy_after_secs: float = 10.0,
         longest_pause_secs: float = 30.0,
+        stopped_for_secs: float = 30.0,
     ) -> None:
         self.folder = folder
         self.locks = locks or folder / "locks"
         self.healthy_after_secs = healthy_after_secs
         self.longest_pause_secs = longest_pause_secs
+        self.stopped_for_secs = stopped_for_secs
         self.report = report
         self._ended = threading.Event()
         self._refusal: str | None = None
@@ -103,6 +107,12 @@ class Supervisor:
             raise
         for slot in self._slots:
             slot.start()
+        threading.Thread(target=self._look_for_stopped, name="looks-for-stopped", daemon=True).start()
+
+    def _look_for_stopped(self) -> None:
+        while not self._ended.wait(LOOK_EVERY_SECS):
+            for slot in self._slots:
+                slot.look()
 
     def states(self) -> list[WorkerState]:
         """Return the state of each worker, in the order given."""
@@ -172,6 +182,7 @@ class _Slot:
         self._popen: subprocess.Popen | None = None
         self._lock = -1
         self._lives = 0
+        self._stopped_looks = 0
 
     def take_lock(self) -> None:
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +210,19 @@ class _Slot:
     def signal(self, number: signal.Signals) -> None:
         if self._popen:
             self._popen.send_signal(number)
+
+    def look(self) -> None:
+        """Kill the worker where it was stopped at so many looks in a row: seconds pass for a paused machine, too."""
+        popen = self._popen
+        is_stopped = popen is not None and popen.returncode is None and _is_stopped(popen.pid)
+        self._stopped_looks = self._stopped_looks + 1 if is_stopped else 0
+        if popen is not None and self._stopped_looks * LOOK_EVERY_SECS > self._supervisor.stopped_for_secs:
+            self._stopped_looks = 0
+            since = f"{self._supervisor.stopped_for_secs:.0f} s ago"
+            self._supervisor.report(
+                f"{self.worker.name} is killed: somebody stopped it (SIGSTOP) {since}, and nobody else can do its work"
+            )
+            popen.kill()
 
     def stop(self, within_secs: float) -> None:
         self.signal(signal.SIGTERM if within_secs else signal.SIGKILL)
@@ -267,6 +291,14 @@ class _Slot:
             if lines := log.read().decode(errors="replace").split("\n"):
                 return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "it wrote nothing")
         return "its log cannot be read"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped by a signal; one that a debugger holds is not. Only Linux says it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
 
 
 def _meaning(code: int) -> str:

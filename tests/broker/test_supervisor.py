@@ -53,6 +53,29 @@ def test_a_killed_worker_is_started_again_at_once_and_told_in_one_line(tmp_path)
     assert "with signal SIGKILL: ready; it is started again at once" in lines[0]
 
 
+def test_one_that_somebody_stopped_is_killed_and_started_again(tmp_path):
+    """Fails where only ends are noticed: it holds its slot's lock, and the one that stands by waits for ever."""
+    lines: list[str] = []
+    with Supervisor([python(SLEEPER)], tmp_path, report=lines.append, stopped_for_secs=2.0) as supervisor:
+        [before] = supervisor.states()
+        os.kill(before.pid, signal.SIGSTOP)
+        wait_until(lambda: supervisor.states()[0].restarts == 1)
+    assert "sleeper-0 is killed: somebody stopped it (SIGSTOP) 2 s ago" in lines[0]
+    assert "with signal SIGKILL" in lines[1]
+
+
+def test_one_that_is_stopped_for_a_moment_goes_on(tmp_path):
+    lines: list[str] = []
+    with Supervisor([python(SLEEPER)], tmp_path, report=lines.append, stopped_for_secs=5.0) as supervisor:
+        [before] = supervisor.states()
+        for _ in range(3):
+            os.kill(before.pid, signal.SIGSTOP)
+            time.sleep(2.5)
+            os.kill(before.pid, signal.SIGCONT)
+            time.sleep(1.5)
+        assert (supervisor.states()[0].pid, lines) == (before.pid, [])
+
+
 def test_one_that_keeps_dying_waits_longer_each_time_and_says_why(tmp_path):
     lines: list[str] = []
     dying = python("raise SystemExit('no disk left')", "lake-0")
