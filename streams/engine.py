@@ -22,6 +22,7 @@ from typing import NoReturn
 from broker.admin import require_topics
 from broker.health import Counted, Reporter
 from broker.standing import Standing
+from broker.watchdog import Watchdog
 from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
@@ -34,7 +35,6 @@ from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
 from streams.topic_watch import TopicWatch, marked, require_one_log, topics_of, unmarked
-from streams.watchdog import Watchdog
 
 __all__ = ["EVALUATE", "ROLL_UP", "Engine", "Shape", "Stage", "run"]
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import uvicorn
 import uvloop
 
 from broker.health import Counted, Reporter, reads_no_partition
+from broker.watchdog import Watchdog
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
 from web.app import make_app, utc_now
@@ -77,6 +79,7 @@ class Server(uvicorn.Server):
 
 
 async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -> None:
+    Watchdog(f"web-{settings.slot}", _say).start()
     has_canary = settings.clock == "wall"
     every = timedelta(seconds=settings.canary_secs) if has_canary else None
     state = State(utc_now(), every)
@@ -104,3 +107,7 @@ async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -
     await asyncio.wait([*beside, serving], timeout=GRACE_SECS)  # consumers and producer say good-bye
     for task in done:
         task.result()  # raises what ended it, but for a stop that was asked for
+
+
+def _say(line: str) -> None:
+    print(f"wattline: {line}", file=sys.stderr, flush=True)

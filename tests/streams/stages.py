@@ -7,7 +7,8 @@ import re
 import sys
 import time
 
-from streams import engine, fetch, watchdog
+from broker import watchdog
+from streams import engine, fetch
 from streams.lease import Lease
 from streams.stage import Place
 
