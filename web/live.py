@@ -51,6 +51,9 @@ SUBJECTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "age_seconds": pl.Float64,
 }
 
+MOST_ENDED = 1_000
+"""Alerts that are over and are remembered; of more the newest."""
+
 TOGETHER_SECS = 0.1
 """How long what comes of a topic waits for more of it: a message alone costs as much as twenty."""
 
@@ -67,7 +70,7 @@ class Heard(NamedTuple):
 
 
 class LiveState:
-    """Hold the newest second of every subject and the last transition of every alert.
+    """Hold the newest second of every subject and the last transition of every alert that is open or was lately.
 
     Pure: fed by `take`, asked with a time; what it cannot read it counts in `unreadable` and passes over. Of the
     canary (schemas.canary) it keeps the newest firing with its append time in `canary`, and shows nothing.
@@ -83,6 +86,7 @@ class LiveState:
         self._spoke: dict[str, int] = {}
         """By site, the end of the newest second of which all subjects are known, UTC µs."""
         self._alerts: dict[str, Alert] = {}
+        self._forget_at = 2 * MOST_ENDED
 
     def take(self, messages: Iterable[Message]) -> None:
         """Take in messages of `windows.site.v1` and `alerts.v1`, each topic in the order of its log."""
@@ -94,6 +98,8 @@ class LiveState:
                 windows.append(message)
         if windows:
             self._take_windows(windows)
+        if len(self._alerts) > self._forget_at:
+            self._forget()
 
     def move_to(self, registry: Registry) -> None:
         """Show the subjects of another version of the facility from now on."""
@@ -133,7 +139,7 @@ class LiveState:
         return named.select("kind", "path", "limit", "watts")
 
     def alerts(self) -> list[Alert]:
-        """Return the last transition of every alert, the newest first."""
+        """Return the last transition of every alert that is open, and of the newest that are over, the newest first."""
         return sorted(self._alerts.values(), key=lambda alert: (alert.at, alert.id), reverse=True)
 
     def open_alerts(self) -> list[Alert]:
@@ -152,6 +158,14 @@ class LiveState:
         known = self._alerts.get(alert.id)
         if known is None or alert.is_after(known):
             self._alerts[alert.id] = alert
+
+    def _forget(self) -> None:
+        """Let go of the oldest alerts that are over: an app runs for months."""
+        known = self.alerts()
+        ended = [alert for alert in known if alert.transition not in _OPEN]
+        for alert in ended[MOST_ENDED:]:
+            del self._alerts[alert.id]
+        self._forget_at = len(self._alerts) + MOST_ENDED
 
     def _take_canary(self, alert: Alert, appended: int) -> None:
         is_newer = self.canary is None or alert.at > self.canary.alert.at

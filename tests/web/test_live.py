@@ -156,6 +156,24 @@ def test_a_second_in_which_a_site_was_silent_does_not_hide_what_is_said_of_those
     assert row(state, RACK)["power_watts"] == 4.0
 
 
+def test_of_alerts_that_are_over_the_newest_are_remembered_and_all_that_are_open(
+    facility: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails where all of them are: an app that runs for months holds every alert there ever was."""
+    monkeypatch.setattr("web.live.MOST_ENDED", 3)
+    state = LiveState(facility)
+    for nth in range(40):
+        at = NOW - timedelta(seconds=200 - nth)
+        told = json.loads(alert("firing" if nth in {0, 20} else "resolved", at).value or b"")
+        body = json.dumps(told | {"id": f"{nth:032x}"}).encode()
+        state.take([alert("firing", at)._replace(value=body)])
+    assert len(state.open_alerts()) == 2
+    ended = [int(each.id, 16) for each in state.alerts() if each.transition == "resolved"]
+    assert 3 <= len(ended) <= 6
+    assert ended == sorted(ended, reverse=True)
+    assert ended[0] == 39
+
+
 def test_of_the_canary_the_newest_firing_is_kept_and_nothing_is_shown(facility: Registry) -> None:
     state = LiveState(facility)
     times = [NOW - timedelta(seconds=secs) for secs in (300, 1, 600)]
