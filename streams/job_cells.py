@@ -95,7 +95,7 @@ def job_seconds(view: RingView, columns: Columns) -> JobSeconds:
     some, reporting, used_by = (runs.number(each, len(cells.second)) for each in (came, powered, used))
     power, utilization = runs.total(cells.power, powered), runs.total(cells.utilization, used)
     power_max = power if np.may_share_memory(view.power, view.power_max) else runs.total(cells.power_max, powered)
-    micros, warmth = runs.total(cells.micros, came), runs.total(cells.temperature)
+    micros, warmth = runs.total(cells.micros, came), runs.total(cells.temperature, there(cells.temperature))
     readings = runs.total(cells.readings, came)
     rows = JobSeconds(
         second=np.broadcast_to(view.second[:, None], some.shape),

@@ -25,6 +25,7 @@ from streams.snapshot import decode as decode_snapshot
 from streams.snapshot import restore, take
 from streams.watch import Watch
 from streams.watches import Watches
+from tests.streams.live_equals_lake.campus_jobs import book_of
 from tests.streams.live_equals_lake.campus_log import SECOND, START, Sent
 
 TOPICS = (GPU_TOPIC, METER_TOPIC)
@@ -33,6 +34,8 @@ LONG_AFTER = 4_000_000_000_000_000
 """µs; a clock at which every partition has been idle for long."""
 
 Logs = Mapping[str, list[Message]]
+Said = Partial | pl.DataFrame
+"""One message of `windows.rack.v1`; a frame is of seconds of jobs."""
 
 
 def logs_of(sent: Iterable[Sent]) -> Logs:
@@ -66,8 +69,8 @@ class Undisturbed:
     def __init__(self, watch: Watch, clock: Clock = "event") -> None:
         self._clock: Clock = clock
         self.registry = watch.registry
-        self.roll_up = RollUp(InForce.always(self.registry), clock="event")
-        self.evaluator = Evaluator(watch, STREAMS)
+        self.roll_up = RollUp(InForce.always(self.registry), clock="event", jobs=book_of(self.registry))
+        self.evaluator = Evaluator(watch, STREAMS, book=book_of(self.registry))
         self.alerts: list[Alert] = []
         self.windows: list[pl.DataFrame] = []
         self.histograms: list[pl.DataFrame] = [HISTOGRAM.empty()]
@@ -78,14 +81,14 @@ class Undisturbed:
         used = {(message.topic, message.partition) for log in logs.values() for message in log}
         for stream in STREAMS:
             self.roll_up.assign(stream, "", 0)
-        self._take(self.roll_up.idle(set(STREAMS) - used, LONG_AFTER))
+        self._take(self.idle(set(STREAMS) - used))
         draw = np.random.default_rng(seed)
         for topic, log in logs.items():
             cuts = sorted(draw.integers(0, len(log) + 1, drains - 1).tolist())
             for first, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
                 if first < end:
                     self._drain(topic, log[first:end])
-        self._take(self.roll_up.idle(STREAMS, LONG_AFTER))
+        self._take(self.idle(STREAMS))
         return self
 
     def told(self) -> dict[tuple[object, ...], Alert]:
@@ -98,26 +101,33 @@ class Undisturbed:
 
     def begin(self, streams: Iterable[tuple[str, int]], places: Mapping[tuple[str, int], tuple[int, str]]) -> None:
         """Begin a worker anew at these places."""
-        self.roll_up = RollUp(InForce.always(self.registry), clock="event")
+        self.roll_up = RollUp(InForce.always(self.registry), clock="event", jobs=book_of(self.registry))
         for stream in streams:
             self.roll_up.assign(stream, places[stream][1], 0)
 
-    def rolled_up(self, topic: str, messages: list[Message]) -> list[Partial]:
+    def rolled_up(self, topic: str, messages: list[Message]) -> list[Said]:
         """Return what the worker makes of messages."""
         if not messages:
             return []
         rows, ends = self._admitted(topic, messages)
-        return self.roll_up.feed(topic, rows, ends, 0)
+        return self._with_jobs(self.roll_up.feed(topic, rows, ends, 0))
+
+    def idle(self, streams: Iterable[tuple[str, int]]) -> list[Said]:
+        """Return what the worker says of partitions in which nothing comes any more."""
+        return self._with_jobs(self.roll_up.idle(streams, LONG_AFTER))
 
     def judge(self, messages: list[Message]) -> None:
         """Let the evaluator read messages of meters."""
         if messages:
             self.alerts += self.evaluator.read(*self._admitted(METER_TOPIC, messages))
 
-    def put_together(self, partials: Iterable[tuple[int, Partial]]) -> None:
+    def put_together(self, partials: Iterable[tuple[int, Said]]) -> None:
         """Let the evaluator take partials by their offsets, and tell all that closes."""
-        for offset, partial in partials:
-            self.evaluator.take(offset, partial.envelope, partial.rows)
+        for offset, said in partials:
+            if isinstance(said, pl.DataFrame):
+                self.evaluator.take_jobs(offset, said)
+            else:
+                self.evaluator.take(offset, said.envelope, said.rows)
         while True:
             output = self.evaluator.close()
             self.alerts += output.alerts
@@ -139,7 +149,11 @@ class Undisturbed:
             self.judge(messages)
         self._take(self.rolled_up(topic, messages))
 
-    def _take(self, partials: Iterable[Partial]) -> None:
+    def _with_jobs(self, partials: list[Partial]) -> list[Said]:
+        rows = self.roll_up.job_rows()
+        return [*partials] if rows is None else [rows, *partials]
+
+    def _take(self, partials: Iterable[Said]) -> None:
         for partial in partials:
             self.put_together([(self._at, partial)])
             self._at += 1
@@ -155,9 +169,9 @@ def disturbed(watch: Watch, logs: Logs, seed: int) -> Told:
     ends = {at: sum((m.topic, m.partition) == at for m in logs[at[0]]) for at in used}
     by_partition = {at: [m for m in logs[at[0]] if m.partition == at[1]] for at in used}
     committed, kept = dict.fromkeys(STREAMS, (0, "")), take(run.evaluator, {}).encode()
-    partials: list[Partial] = []
+    partials: list[Said] = []
     run.begin(STREAMS, committed)
-    partials += run.roll_up.idle(set(STREAMS) - used, LONG_AFTER)
+    partials += run.idle(set(STREAMS) - used)
     read, heard, at = dict.fromkeys(used, 0), dict.fromkeys(range(4), 0), 0
     while any(read[each] < ends[each] for each in used) or at < len(partials):
         topic = TOPICS[int(draw.integers(2))]
@@ -180,7 +194,7 @@ def disturbed(watch: Watch, logs: Logs, seed: int) -> Told:
         if draw.random() < 0.3 and run.evaluator.is_settled:
             kept = take(run.evaluator, {}).encode()
         if draw.random() < 0.06:
-            restored = restore(decode_snapshot(kept), Watches.always(watch), STREAMS)
+            restored = restore(decode_snapshot(kept), Watches.always(watch), STREAMS, book_of(watch.registry))
             run.evaluator, at = restored.evaluator, restored.positions.get(("windows.rack.v1", 0), 0)
             heard = {n: restored.positions.get((METER_TOPIC, n), 0) for n in heard}
     return run.all_told()

@@ -22,6 +22,8 @@ from schemas.message import Message
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
 from streams import snapshot
+from streams.roll_up import JOBS_TOPIC
+from tests.streams.live_equals_lake.campus_jobs import as_sent, campus_jobs
 from tests.streams.live_equals_lake.campus_log import CAMPUS, RULES, SECOND, START, Sent
 from tests.streams.live_equals_lake.worker import READING
 from tests.streams.processes import Process
@@ -57,6 +59,14 @@ class Kills:
 async def publish_campus(bootstrap: str) -> Registry:
     """Publish the campus so that it is in force before the log begins."""
     return await publish(bootstrap, load(CAMPUS), datetime(2025, 1, 1))
+
+
+async def send_jobs(bootstrap: str, registry: Registry) -> None:
+    """Send the records of the campus's jobs, all before the first reading."""
+    async with Producer(bootstrap) as producer:
+        for job in campus_jobs(registry):
+            await producer.send(JOBS_TOPIC, as_sent(job), job.job.encode())
+        await producer.flush(within_secs=60)
 
 
 def rules_file(folder: Path) -> Path:

@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from schemas.message import Message
 from schemas.registry import Registry
+from schemas.subject import SubjectKind
 from sinks.lake.rows import read_rows
+from tests.streams.live_equals_lake.campus_jobs import campus_jobs, said_of_jobs
 
 KEY = ("every_seconds", "window_start", "subject_kind", "subject")
 BIN = (*KEY, "metric", "bin")
@@ -33,6 +35,7 @@ STEPS = (
     "windows",
     "device_minutes",
     "histograms",
+    "jobs",
     "reference",
 )
 """In this order; each makes tables that those after it read."""
@@ -63,9 +66,10 @@ def lake_of(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
 
 
 def reference(connection: duckdb.DuckDBPyConnection, registry: Registry) -> Reference:
-    """Return what the raw rows come to."""
-    for name in FRAMES:
-        connection.register(f"{name}_frame", getattr(registry, name).to_arrow())
+    """Return what the raw rows come to, with the jobs of the campus."""
+    frames = {name: getattr(registry, name) for name in FRAMES} | {"said_of_jobs": said_of_jobs(campus_jobs(registry))}
+    for name, frame in frames.items():
+        connection.register(f"{name}_frame", frame.to_arrow())
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM {name}_frame")
     for step in STEPS:
         connection.execute((Path(__file__).parent / "sql" / f"{step}.sql").read_text())
@@ -82,8 +86,9 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
 
 
 def greatest(windows: pl.DataFrame) -> pl.DataFrame:
-    """Return the greatest version of each window, ordered by KEY."""
-    return windows.sort(*KEY, *VERSION).unique(KEY, keep="last", maintain_order=True)
+    """Return the greatest version of each window, ordered by KEY; without those of jobs that were withdrawn."""
+    newest = windows.sort(*KEY, *VERSION).unique(KEY, keep="last", maintain_order=True)
+    return newest.filter((pl.col("subject_kind") != SubjectKind.JOB) | (pl.col("expected") > 0))
 
 
 def greatest_bins(histograms: pl.DataFrame) -> pl.DataFrame:

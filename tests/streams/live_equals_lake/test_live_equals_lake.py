@@ -21,6 +21,7 @@ from tests.streams.live_equals_lake.live import (
     live_through_kills,
     publish_campus,
     raw_logs,
+    send_jobs,
     told_alerts,
 )
 from tests.streams.live_equals_lake.reference import (
@@ -95,6 +96,7 @@ def run_through_kills(kafka: EmbeddedKafka, folder: Path, kills: Kills, seed: in
     seconds = CALM_SECS + 50 + 8 * kills.wanted
     end = START + seconds - 4
     registry = asyncio.run(publish_campus(kafka.bootstrap))
+    asyncio.run(send_jobs(kafka.bootstrap, registry))
     log = campus_log(registry, seconds, seed)
     with lake_beside(kafka.bootstrap, folder / "lake") as lake:
         asyncio.run(live_through_kills(kafka.bootstrap, log, kills, folder, end=end, rule=rule))

@@ -52,6 +52,10 @@ def one_warmer(temperature: Ints) -> Ints:
     return DEGREES(temperature) + 1
 
 
+def of_nothing(powered: object, nameplates: Ints, runs: object, shape: tuple[int, ...]) -> Ints:
+    return np.zeros(shape, np.int64)
+
+
 TAKE, DEGREES = Pieces.take, gpu_pieces._degrees
 
 DAMAGES = {
@@ -60,6 +64,7 @@ DAMAGES = {
     "two sides share no nameplate": ("streams.sums.left_of_nameplates", unshared),
     "a piece is lost": ("streams.pieces.Pieces.take", forgetful),
     "a minute of 59 seconds": ("streams.device_minutes.SECONDS", 59),
+    "a job's GPUs that report leave their nameplates to the silent": ("streams.job_cells._nameplate", of_nothing),
     "a bin off by one": ("streams.gpu_pieces._degrees", one_warmer),
 }
 

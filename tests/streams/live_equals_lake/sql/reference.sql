@@ -15,4 +15,6 @@ FROM (
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM minute_window WHERE subject_kind <> 5
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM gpu_minute
     UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM node_minute
+    UNION ALL BY NAME SELECT *, 1 AS every_seconds FROM job_second WHERE second IN (SELECT second FROM source_second)
+    UNION ALL BY NAME SELECT *, 60 AS every_seconds FROM job_minute
 );
