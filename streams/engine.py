@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from broker.admin import require_topics
 from broker.health import Counted, Reporter
 from broker.standing import Standing
 from broker.watchdog import Watchdog
@@ -34,7 +33,7 @@ from streams.pace import Pace
 from streams.reading import Heard, Jump, Partition, Progress, Reading
 from streams.slot import hold
 from streams.stage import EVALUATE, ROLL_UP, Shape, Stage
-from streams.topic_watch import TopicWatch, marked, require_one_log, topics_of, unmarked
+from streams.topic_watch import TopicWatch, marked, require_one_log, topics_of, unmarked, until_there
 
 __all__ = ["EVALUATE", "ROLL_UP", "Engine", "Shape", "Stage", "run"]
 
@@ -42,7 +41,6 @@ logger = logging.getLogger("wattline.streams")
 
 ASSIGNED_WITHIN_SECS = 10.0
 COMMIT_EVERY_SECS = 1.0
-SAY_AGAIN_SECS = 10.0
 WATCH_EVERY_SECS = 20.0
 STUCK_AFTER_SECS = 60.0
 SETTLED_AFTER_SECS = 2.0
@@ -119,7 +117,7 @@ class Engine:
         """Get ready, then wait for the place: one that stands by has everything but its state."""
         Watchdog(self.member, _say).start()
         lease_topic = (LEASE_TOPIC,) if self.shape.has_lease else ()
-        await _until_available(self.bootstrap, (*self.stage.topics, *self.stage.writes, *lease_topic))
+        await until_there(self.bootstrap, (*self.stage.topics, *self.stage.writes, *lease_topic), _say)
         await self.stage.open(self)
         self._held = await hold(self.member, self.bootstrap, _say)
         if self.shape.has_lease:
@@ -160,7 +158,7 @@ class Engine:
             self.health.start()
             self._watching = [asyncio.ensure_future(self._watch_topics())]
             await self._require_assignment()
-            self._watching.append(asyncio.ensure_future(self._watch()))
+            self._watching += [asyncio.ensure_future(each) for each in (self._watch(), self._watch_thread())]
             while True:
                 await self._drain()
                 await self._pause()
@@ -323,6 +321,12 @@ class Engine:
             if stuck:
                 self.fail(UnavailableError(f"nothing came for {STUCK_AFTER_SECS:.0f} s of {stuck}, whose log has more"))
 
+    async def _watch_thread(self) -> None:
+        """End the process where the thread that reads stands still: it is asked where the logs end, and is silent."""
+        await self._thread.until_deaf(WATCH_EVERY_SECS, STUCK_AFTER_SECS)
+        secs = f"{STUCK_AFTER_SECS:.0f} s"
+        self.fail(UnavailableError(f"the thread that reads from Kafka has not answered for {secs}"))
+
     async def _log_ends(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         """Ask the broker where the logs end."""
         ends = await self._thread.highwaters(*(_tp(at) for at in partitions))
@@ -368,19 +372,6 @@ def run(stage: Stage, shape: Shape, *, bootstrap: str, slot: int) -> NoReturn:
     asyncio.set_event_loop(loop)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the loop's own is there
     Engine(stage, shape, bootstrap=bootstrap, slot=slot).run()
-
-
-async def _until_available(bootstrap: str, topics: tuple[str, ...]) -> None:
-    said = -SAY_AGAIN_SECS
-    while True:
-        try:
-            await require_topics(bootstrap, topics)
-            return
-        except UnavailableError as error:
-            if time.monotonic() - said >= SAY_AGAIN_SECS:
-                said = time.monotonic()
-                _say(f"waiting: {error}")
-            await asyncio.sleep(error.retry_after_secs)
 
 
 def _tp(partition: Partition) -> TP:

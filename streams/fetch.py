@@ -105,6 +105,19 @@ class FetchThread(AIOKafkaConsumerThread):
             if place.offset >= 0
         }
 
+    async def until_deaf(self, every_secs: float, within_secs: float) -> None:
+        """Return once the loop of this thread has not turned for so long; called on another thread's.
+
+        A question to Kafka is none to ask: where the broker is away its answer takes as long.
+        """
+        while True:
+            await asyncio.sleep(every_secs)
+            turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.thread_loop)
+            try:
+                await asyncio.wait_for(asyncio.wrap_future(turn), within_secs)
+            except TimeoutError:
+                return
+
     def join_again(self) -> None:
         """Ask the group to deal the partitions anew, where this member leads it."""
         if self.thread_loop.is_running():

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError
 
-from broker.admin import admin
+from broker.admin import admin, require_topics
 from broker.consumer import assigned
 from broker.facility import TOPIC as FACILITY
 from broker.topic_ids import Known, topics_now
@@ -39,6 +39,20 @@ def unmarked(place: Place) -> tuple[Place, str]:
     """Return a place as its stage noted it, and the id of the topic that it is of ("" = not said)."""
     note, _, topic_id = place.note.partition(MARK)
     return place._replace(note=note), topic_id
+
+
+async def until_there(bootstrap: str, topics: Iterable[str], say: Callable[[str], None]) -> None:
+    """Wait for a broker that has these topics; say once in a while what is waited for."""
+    names, said = list(topics), -SAY_AGAIN_SECS
+    while True:
+        try:
+            await require_topics(bootstrap, names)
+            return
+        except UnavailableError as error:
+            if time.monotonic() - said >= SAY_AGAIN_SECS:
+                said = time.monotonic()
+                say(f"waiting: {error}")
+            await asyncio.sleep(error.retry_after_secs)
 
 
 async def topics_of(bootstrap: str, topics: Iterable[str]) -> dict[str, Known]:

@@ -111,6 +111,25 @@ class Wedged(Echo):
         return places
 
 
+class Deaf(Echo):
+    """Let nothing more come in at a message that says how: a partition stands still, or the thread that reads."""
+
+    async def open(self, engine):
+        self.thread = lambda: engine._thread
+        await super().open(engine)
+
+    async def drain(self, messages):
+        places = await super().drain(messages)
+        for message in messages:
+            thread = self.thread()
+            if message.value == b"partition":
+                consumer = thread._ensure_consumer()
+                thread.thread_loop.call_soon_threadsafe(consumer.pause, *consumer.assignment())
+            if message.value == b"thread":
+                thread.thread_loop.call_soon_threadsafe(time.sleep, 3600)
+        return places
+
+
 if __name__ == "__main__":
     kind, bootstrap, app, slot, *topics = sys.argv[1:]
     if kind == "hasty":
@@ -121,6 +140,8 @@ if __name__ == "__main__":
         engine.PENDING_MESSAGES = 40
     if kind == "wedged":
         watchdog.WEDGED_AFTER_SECS = 2.0
+    if kind == "deaf":
+        engine.WATCH_EVERY_SECS, engine.STUCK_AFTER_SECS = 0.5, 3.0
     if kind == "paused-machine":
         Lease.require = lambda self: None
     has_lease = kind in {"leased", "paused-machine"}
@@ -129,6 +150,7 @@ if __name__ == "__main__":
         "slow": Slow,
         "rewound": Rewound,
         "wedged": Wedged,
+        "deaf": Deaf,
         "held-drain": HeldDrain,
         "held-placing": HeldPlacing,
         "never-placed": HeldPlacing,

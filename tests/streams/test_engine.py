@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 
 import pytest
@@ -114,6 +115,25 @@ def test_native_code_that_keeps_the_interpreter_is_ended_with_the_stacks(run, se
     assert process.end(30) == 1
     assert "Timeout (" in process.output
     assert "in drain" in process.output
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (b"partition", "nothing came for 3 s of "),
+        (b"thread", "the thread that reads from Kafka has not answered for 3 s"),
+    ],
+)
+def test_a_worker_to_which_nothing_comes_any_more_ends(run, send, new_topic, how, words):
+    """Fails where the log's end is asked of the thread that stands still: the loop turns, and waits for its answer."""
+    topic = new_topic()
+    send(topic, how)
+    process = run(topic, "deaf")
+    process.wait_for("got 0 0")
+    time.sleep(1)
+    send(topic, b"more")
+    assert process.end(40) == 1
+    assert f"stops: UnavailableError: {words}" in process.output
 
 
 def test_messages_that_retention_took_are_told_and_the_partition_begins_anew(run, send, new_topic, kafka):
