@@ -7,7 +7,7 @@ JOIN slots s ON s.node = j.node AND s.gpu BETWEEN j.gpu_first AND j.gpu_last
 JOIN clock c ON c.second * 1000000 >= j.started AND (j.ended IS NULL OR c.second * 1000000 < j.ended);
 
 CREATE TABLE job_second AS
-SELECT second, 11 AS subject_kind, subject, sum(power) * 100 AS power, coalesce(sum(power), 0) * 100 AS low,
+SELECT second, 11 AS subject_kind, subject, record, sum(power) * 100 AS power, coalesce(sum(power), 0) * 100 AS low,
        coalesce(sum(power), 0) * 100 + coalesce(sum(plate) FILTER (power IS NULL), 0) AS high,
        sum(power_max) FILTER (power IS NOT NULL) * 100 AS peak, NULL::BIGINT AS square, sum(power) * 100 AS energy,
        CASE WHEN count(power) > 0 THEN 3 END AS method, coalesce(sum(utilization), 0) AS utilization,
@@ -26,7 +26,7 @@ FROM has LEFT JOIN gpu_second USING (second, rack, node, gpu) GROUP BY ALL;
 
 -- A minute is of all its seconds that the job has, and is told where something of the site was said in one of them.
 CREATE TABLE job_minute AS
-SELECT second // 60 * 60 AS second, subject_kind, subject, round_even(sum(power) / count(power), 0)::BIGINT AS power,
+SELECT second // 60 * 60 AS second, subject_kind, subject, record, round_even(sum(power) / count(power), 0)::BIGINT AS power,
        round_even(sum(low) / count(*), 0)::BIGINT AS low, round_even(sum(high) / count(*), 0)::BIGINT AS high,
        max(peak) AS peak, NULL::BIGINT AS square, sum(energy) AS energy, max(method) AS method,
        sum(utilization) AS utilization, sum(utilized) AS utilized, max(temperature) AS temperature,

@@ -9,6 +9,7 @@ SELECT make_timestamp(second * 1000000) AS window_start, every_seconds, subject_
        CASE WHEN utilized > 0 THEN utilization::DOUBLE / utilized / 10000 END AS utilization_fraction,
        temperature::DOUBLE / 10 AS temperature_max_celsius, expected, reporting,
        age::DOUBLE / 1000000 AS oldest_age_seconds,
+       coalesce(record, (SELECT any_value(version) FROM sites)) AS version_facility, 0 AS version_generation,
        readings AS version_readings, digest(hash) AS version_digest
 FROM (
     SELECT *, 1 AS every_seconds FROM second_window WHERE second IN (SELECT second FROM source_second)
