@@ -16,6 +16,7 @@ from typing import NoReturn
 import msgspec
 import polars as pl
 
+from broker.allocator import give_back_what_is_free
 from broker.consumer import From, read_to_end
 from broker.facility import TOPIC as FACILITY_TOPIC
 from broker.facility_log import facility_log
@@ -364,6 +365,7 @@ class EvaluateStage:
 
 def run_evaluate(bootstrap: str, *, slot: int, clock: Clock, rules: Path | None = None, group: str = "") -> NoReturn:
     """Run the evaluator of one slot of a group ("" = the first); ends the process (streams.engine.run)."""
+    give_back_what_is_free()
     shape = EVALUATE.of(group)
     stage = EvaluateStage(bootstrap, member=f"{shape.app}-{slot}", clock=clock, rules=rules, is_first=not group)
     run(stage, shape, bootstrap=bootstrap, slot=slot)
