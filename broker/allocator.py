@@ -15,7 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def give_back_what_is_free() -> bool:
-    """Let blocks from MAPPED_FROM_BYTES on be mapped by themselves; return False where the C library has no such size."""
+    """Let blocks from MAPPED_FROM_BYTES on be mapped alone; return False where the C library has no such size."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # macOS, musl
         return False

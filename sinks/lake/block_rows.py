@@ -73,11 +73,9 @@ def _column(record: Record, name: str, block: Block, run: Sequence[Message]) -> 
     if (place := _place(name, block, run)) is not None:
         return _Column(place, None)
     source = _sources(record).get(name)
-    if source is None:  # a path that nobody registered: native messages carry ids
+    if source is None or block.nulls(source) == ALL:  # a path that nobody registered: native messages carry ids
         return _Column(np.zeros(int(block.counts.sum()), np.int8), np.zeros(int(block.counts.sum()), np.bool_))
     is_there = None if block.nulls(source) == NONE else block.is_there(source)
-    if block.nulls(source) == ALL:
-        return _Column(block.column(source), is_there)
     if any(each.name == name for each in QUANTIZED[record.name]):
         return _Column(quantized(record, block, name, null=0), is_there)
     if source != name:
