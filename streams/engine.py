@@ -190,7 +190,7 @@ class Engine:
         except TimeoutError:
             return
         self._wake.clear()
-        await asyncio.sleep(max(0.005, self.shape.burst_secs - (time.monotonic() - began)))
+        await asyncio.sleep(max(0.002, self.shape.burst_secs - (time.monotonic() - began)))
 
     def require_place(self) -> None:
         """End the process where another one may have its place by now; called before anything is written."""
