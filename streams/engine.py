@@ -26,7 +26,7 @@ from schemas.errors import UnavailableError, WattlineError
 from schemas.message import Message
 from streams import quiet
 from streams.faust_app import TP, StreamT, Worker, make_app
-from streams.fetch import FetchThread, Place
+from streams.fetch import FetchThread, Place, Placing
 from streams.lease import TOPIC as LEASE_TOPIC
 from streams.lease import Lease
 from streams.pace import Pace
@@ -68,7 +68,8 @@ class Engine:
         self._room = asyncio.Event()
         self._full = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._placings: set[asyncio.Future[Mapping[Partition, int]]] = set()
+        self._placings: set[asyncio.Future[Placing]] = set()
+        self._placing = 0
         self._jumps = False
         self._commits: dict[Partition, Place] = {}
         self._committed: dict[Partition, Place] = {}
@@ -137,7 +138,9 @@ class Engine:
     async def ingest(self, stream: StreamT) -> None:
         """Append what each fetch brought; this is all that an agent does (traps.md 2, 4)."""
         async for event in stream.noack().events():
-            for message in event.message.value:
+            if event.message.value.placing != self._placing:
+                continue  # fetched before the partitions were placed: from elsewhere, and it comes again
+            for message in event.message.value.messages:
                 if not self.reading.is_behind(message) or self._has_shrunk(message):
                     self.reading.append(message)
             self._wake.set()
@@ -223,7 +226,7 @@ class Engine:
     async def _jump(self, jump: Jump) -> None:
         """Tell messages that are gone from a hole that transactions or compaction leave, and be loud."""
         partition, found = (jump.message.topic, jump.message.partition), jump.message.offset
-        earliest = (await self._thread.earliest_offsets(_tp(partition)))[_tp(partition)]
+        earliest = (await self._thread.log_starts([partition]))[partition]
         if found > jump.expected >= earliest:
             return
         what = (
@@ -249,7 +252,7 @@ class Engine:
         if moved and await self.app.consumer._commit(noted):
             self._committed |= moved
 
-    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+    async def place(self, assigned: set[Partition]) -> Placing:
         """Return where to read each partition; placings are made whole and one after the other.
 
         Faust cancels this where a rebalance follows before it is done, and places again. Half of one would stay.
@@ -259,8 +262,11 @@ class Engine:
         placing.add_done_callback(self._placings.discard)
         return await asyncio.shield(placing)
 
-    async def _place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
-        """Keep the place of partitions that return, ask the stage for the new ones, forget the others."""
+    async def _place(self, assigned: set[Partition]) -> Placing:
+        """Keep the place of partitions that return, ask the stage for the new ones, forget the others.
+
+        Every partition gets one: what was fetched before this is dropped, and has to come again.
+        """
         try:
             async with self._lock:
                 for gone in self.reading.assigned - assigned:
@@ -271,8 +277,10 @@ class Engine:
                 committed, anew = await self._committed_places(new)
                 chosen = await self.stage.assigned({at: committed.get(at) for at in new})
                 starts = anew | {at: place.offset for at, place in committed.items()} | dict(chosen)
+                starts |= await self._thread.log_starts(new - starts.keys())
                 self.reading.assign(assigned, starts)
-                return dict(self.reading.next)
+                self._placing += 1
+                return Placing(dict(self.reading.next), self._placing)
         except BaseException as error:
             self.fail(error)
 
@@ -284,7 +292,7 @@ class Engine:
             if not topic_id or topic_id == self.topic_ids.get(at[0]):
                 committed[at] = place
                 continue
-            anew[at] = (await self._thread.earliest_offsets(_tp(at)))[_tp(at)]
+            anew |= await self._thread.log_starts([at])
             logger.error(
                 "%s/%s: the topic was made anew since offset %s was read; this partition starts anew at %s",
                 *at, place.offset, anew[at],

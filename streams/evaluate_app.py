@@ -82,6 +82,8 @@ class EvaluateStage:
         self._clock: Clock = clock
         self._rules = rules
         self._positions: dict[str, dict[int, int]] = {PROGRESS_TOPIC: {}}
+        self._starts: dict[Partition, int] | None = None
+        """Where the snapshot says to read on; None before it was read."""
         self._no_jobs: list[pl.DataFrame] = []
         """Refusals of what is no record of a job, not told yet."""
         self._refused_before = 0
@@ -110,17 +112,20 @@ class EvaluateStage:
 
         Without a snapshot Kafka's places mean nothing: what is firing would be forgotten, so all is read again. So is a
         partition that the snapshot does not name: it had brought nothing yet, and Kafka's place is of an earlier life.
+        Partitions may be dealt one after the other, as where a topic was just made anew. Those that came first are read
+        on meanwhile, so only the first time is gone back to the snapshot: of the others nothing was read since.
         """
-        positions = await self._restore()
-        if positions is None:
+        if self._starts is None:
+            self._starts = await self._restore()
+        if self._starts is None:
             if any(committed.values()):
                 log.error(
                     "no snapshot of %s is on %s: all is read again from its start", self._key.decode(), snapshot.TOPIC
                 )
-            positions = {}
+            self._starts = {}
             self._evaluator = Evaluator(self._watches, self._streams(), book=self._book)
         unread = {at: 0 for at, place in committed.items() if place is not None}
-        return unread | {at: offset for at, offset in positions.items() if at in committed}
+        return unread | {at: offset for at, offset in self._starts.items() if at in committed}
 
     async def dropped(self, partition: Partition, offset: int | None) -> None:
         """End the process where it has a partition no more; go on where a log lost some of itself."""

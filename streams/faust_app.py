@@ -10,7 +10,6 @@ mode.loop.use("uvloop")
 import asyncio
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from faust.types import TP, StreamT
 
 from broker import batches
 from streams import quiet
-from streams.fetch import Fetching, PlacedTransport
+from streams.fetch import Fetching, PlacedTransport, Placing
 from streams.reading import Partition
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class App(faust.App):
     def _new_transport(self) -> PlacedTransport:
         return PlacedTransport(self.conf.broker_consumer, self)
 
-    async def place(self, assigned: set[Partition]) -> Mapping[Partition, int]:
+    async def place(self, assigned: set[Partition]) -> Placing:
         """Return where to read each assigned partition."""
         return await self.engine.place(assigned)
 

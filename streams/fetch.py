@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -52,12 +52,28 @@ class Fetching:
         return min(until_due, self._longest_ms) if until_due > 0 else self._wait_ms
 
 
-class Fetched(tuple[Message, ...]):
-    """The messages that one fetch brought of one topic, those of a partition in the order of its log; at least one."""
+class Fetched(NamedTuple):
+    """The messages that one fetch brought of one topic, those of a partition in the order of its log; at least one.
+
+    `placing` numbers the seek of all partitions before it: what was fetched before the newest one is to be dropped.
+    """
+
+    messages: Sequence[Message]
+    placing: int
+
+
+class Placing(NamedTuple):
+    """Say where to read each partition from now on, and the number of this placing."""
+
+    places: Mapping[Partition, int]
+    number: int
 
 
 class FetchThread(AIOKafkaConsumerThread):
     """Read with large fetches; commit with notes; a commit that fails is advice lost and never a crash."""
+
+    placing = 0
+    """The number of the placing from which is read."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         batches.install()
@@ -78,7 +94,18 @@ class FetchThread(AIOKafkaConsumerThread):
         came: dict[TopicPartition, list[Message]] = defaultdict(list)
         for at, messages in found.items():
             came[topics.setdefault(at.topic, at)].extend(messages)
-        return {at: [Fetched(messages)] for at, messages in came.items() if messages}
+        return {at: [Fetched(messages, self.placing)] for at, messages in came.items() if messages}
+
+    async def place(self, placing: Placing) -> None:
+        """Read on from other places."""
+        await self.call_thread(self._place, placing)
+
+    async def _place(self, placing: Placing) -> None:
+        # No await between the seeks and the number: what a fetch brings is of the places that its number names.
+        consumer = self._ensure_consumer()
+        for at, offset in placing.places.items():
+            consumer.seek(TopicPartition(*at), offset)
+        self.placing = placing.number
 
     async def _commit(self, offsets: Mapping[Any, Any]) -> bool:
         mine = self.assignment()
@@ -117,6 +144,11 @@ class FetchThread(AIOKafkaConsumerThread):
                 await asyncio.wait_for(asyncio.wrap_future(turn), within_secs)
             except TimeoutError:
                 return
+
+    async def log_starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Ask the broker where logs begin."""
+        found = await self.earliest_offsets(*(TP(*at) for at in partitions)) if partitions else {}
+        return {(at.topic, at.partition): offset for at, offset in found.items()}
 
     def join_again(self) -> None:
         """Ask the group to deal the partitions anew, where this member leads it."""
@@ -161,7 +193,7 @@ class PlacedConsumer(Consumer):
         return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
-        last = record[-1]
+        last = record.messages[-1]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -193,10 +225,9 @@ class PlacedConsumer(Consumer):
     async def _perform_seek(self) -> None:
         await super().perform_seek()
         assigned = {(at.topic, at.partition) for at in self.assignment()}
-        places = await self.app.place(assigned)
-        if offsets := {TopicPartition(*at): offset for at, offset in places.items()}:
-            await self.seek_wait(offsets)
-            self._read_offset.update(offsets)
+        placing = await self.app.place(assigned)
+        await self._thread.place(placing)
+        self._read_offset.update({TP(*at): offset for at, offset in placing.places.items()})
 
 
 class PlacedTransport(Transport):

@@ -141,6 +141,7 @@ def test_a_meter_that_joins_in_a_block_holds_from_the_second_from_which_it_is_re
 class NoMeters:
     slots = REGISTRY.slots
     meters = REGISTRY.meters.clear()
+    limits = REGISTRY.limits
 
 
 def test_a_source_that_says_no_interval_is_held_by_that_of_the_registry():
