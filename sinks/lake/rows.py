@@ -22,7 +22,7 @@ from schemas.timeline import Timeline, admit_in_force
 from schemas.window import WINDOW
 from sinks.lake.block_rows import rows_of_blocks
 from sinks.lake.documents import read_alerts, read_facilities, read_jobs, read_progress
-from sinks.lake.tables import BY_NAME
+from sinks.lake.tables import BY_NAME, Table
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +72,25 @@ def _apart(
 
 
 def _gpu(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
-    plain, others = rows_of_blocks(BY_NAME["gpu"], GPU, messages, timeline, clock)
-    if not others:
-        return {"gpu": plain}
-    rows = _admitted(topic, GPU, others, timeline, clock).with_columns(
-        power_limit_deciwatts=(pl.col("power_limit_watts").cast(pl.Float64) * 10).round(mode="half_to_even")
-    )
-    return {"gpu": pa.concat_tables([plain, _on_disk("gpu", rows)])}
+    return {"gpu": _telemetry(BY_NAME["gpu"], GPU, messages, timeline, clock)}
 
 
 def _power(topic: str, messages: Sequence[Message], timeline: Timeline | None, clock: Clock) -> Rows:
-    plain, others = rows_of_blocks(BY_NAME["power"], METER, messages, timeline, clock)
+    return {"power": _telemetry(BY_NAME["power"], METER, messages, timeline, clock)}
+
+
+def _telemetry(
+    table: Table, record: Record, messages: Sequence[Message], timeline: Timeline | None, clock: Clock
+) -> pa.Table:
+    """Return the rows of readings: by the block where all of one is good, else row by row."""
+    plain, others = rows_of_blocks(table, record, messages, timeline, clock)
     if not others:
-        return {"power": plain}
-    rows = _admitted(topic, METER, others, timeline, clock)
-    return {"power": pa.concat_tables([plain, _on_disk("power", rows)])}
+        return plain
+    rows = _admitted(table.topics[0], record, others, timeline, clock)
+    if record == GPU:
+        limit = pl.col("power_limit_watts").cast(pl.Float64) * 10
+        rows = rows.with_columns(power_limit_deciwatts=limit.round(mode="half_to_even"))
+    return pa.concat_tables([plain, _on_disk(table.name, rows)])
 
 
 def _admitted(
