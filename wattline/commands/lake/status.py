@@ -1,4 +1,4 @@
-"""`wattline lake`: look at the lake."""
+"""`wattline lake status`: what a lake holds and how far it is."""
 
 from __future__ import annotations
 
@@ -18,16 +18,11 @@ from sinks.lake.tables import TABLES
 from wattline.options import bootstrap_option, lake_option
 
 
-@click.group()
-def command() -> None:
-    """Look at the lake."""
-
-
-@command.command()
+@click.command("status")
 @lake_option
 @bootstrap_option
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(lake: Path, bootstrap: str, form: str) -> None:
+def command(lake: Path, bootstrap: str, form: str) -> None:
     """Show rows, files, newest times and positions of every table, and its lag where Kafka answers."""
     tables = read_status(lake, _ends(bootstrap))
     if form == "json":
