@@ -78,6 +78,57 @@ class Collectors:
         return pl.Series(np.repeat(second * SECOND + self.moments, self.lengths)).cast(pl.Datetime("us"))
 
 
+Floats = NDArray[np.float64]
+
+
+class Gpus:
+    """Move the values of GPUs on, by seconds: levels that drift, sensors with noise and steps, counters."""
+
+    def __init__(self, nameplate_watts: Floats, draw: np.random.Generator) -> None:
+        self._nameplate = nameplate_watts
+        self._level = nameplate_watts * draw.uniform(0.3, 0.95, len(nameplate_watts))
+        self._energy = draw.integers(10**9, 10**10, len(nameplate_watts)).astype(np.float64)
+
+    def values(self, draw: np.random.Generator) -> dict[str, Floats]:
+        """Return the next second's values, one element a GPU, by GPU's columns."""
+        columns = self.stretch(1, draw)
+        return {name: values[:, 0] for name, values in columns.items()}
+
+    def stretch(self, steps: int, draw: np.random.Generator, seconds_a_step: int = 1) -> dict[str, Floats]:
+        """Return the next `steps` readings of each GPU, by GPU's columns: a row a GPU, a column a step."""
+        level = np.empty((len(self._nameplate), steps))
+        for step in range(steps):
+            self._drift(draw)
+            level[:, step] = self._level
+        columns = _sensed(level, self._nameplate[:, None], draw)
+        energy = self._energy[:, None] + np.cumsum(columns["power_watts"], axis=1) * seconds_a_step
+        self._energy = energy[:, -1]
+        return columns | {"energy_joules": np.round(energy)}
+
+    def _drift(self, draw: np.random.Generator) -> None:
+        self._level += draw.normal(0, 0.01, len(self._level)) * self._nameplate
+        np.clip(self._level, 0.1 * self._nameplate, self._nameplate, out=self._level)
+
+
+def _sensed(level: Floats, nameplate: Floats, draw: np.random.Generator) -> dict[str, Floats]:
+    """Return what the sensors of GPUs show at a level of watts; arrays of any shape."""
+    share, shape = level / nameplate, level.shape
+    return {
+        "power_watts": np.maximum(np.round(level + draw.normal(0, 3, shape), 1), 0),
+        "power_limit_watts": np.broadcast_to(nameplate, shape),
+        "utilization_fraction": np.round(np.clip(share + draw.normal(0, 0.01, shape), 0, 1), 2),
+        "encoder_fraction": np.where(share > 0.6, np.round(share - 0.5, 2), 0),
+        "decoder_fraction": np.where(share > 0.7, np.round(share - 0.6, 2), 0),
+        "memory_used_bytes": ((level * 1e8).astype(np.int64) >> 21 << 21).astype(np.float64),
+        "temperature_celsius": np.round(30 + 45 * share + draw.normal(0, 0.4, shape)),
+        "memory_temperature_celsius": np.round(38 + 48 * share + draw.normal(0, 0.4, shape)),
+        "sm_clock_mhz": 1_980.0 - 15 * draw.integers(0, 4, shape),
+        "throttle_reasons": np.where(share > 0.97, 4.0, 0.0),
+        "interval_seconds": np.ones(shape),
+        "averaging": np.zeros(shape),
+    }
+
+
 class Campus:
     """Make one second after the other; state moves on with each."""
 
@@ -87,9 +138,7 @@ class Campus:
         self._slots = registry.slots.sort("rack", "node", "gpu")
         self._gpu_collectors = _gpu_collectors(registry, self._slots, rows_a_message)
         nameplate = self._slots["nameplate_watts"].fill_null(1000).to_numpy()
-        self._level = nameplate * self._draw.uniform(0.3, 0.95, len(nameplate))
-        self._nameplate = nameplate
-        self._energy = self._draw.integers(10**9, 10**10, len(nameplate)).astype(np.float64)
+        self._gpus = Gpus(nameplate, self._draw)
         self._meters = _meters(registry)
         self._power_collectors = _power_collectors(self._meters)
         self._meter_energy = self._draw.integers(10**12, 10**13, len(self._meters)).astype(np.float64)
@@ -101,33 +150,11 @@ class Campus:
 
     def gpu(self, second: int) -> pl.DataFrame:
         """Return GPU's columns, one row a GPU, by rack, node and index."""
-        count, draw = len(self._slots), self._draw
-        self._level += draw.normal(0, 0.01, count) * self._nameplate
-        np.clip(self._level, 0.1 * self._nameplate, self._nameplate, out=self._level)
-        share = self._level / self._nameplate
-        power = np.round(self._level + draw.normal(0, 3, count), 1)
-        self._energy += power
         columns = {
             "time": self._gpu_collectors.stamps(second),
-            "rack": self._slots["rack"],
-            "node": self._slots["node"],
-            "gpu": self._slots["gpu"],
-            "instance": pl.repeat(None, count, eager=True),
-            "vendor": self._slots["vendor"],
-            "model": self._slots["model"],
-            "power_watts": np.maximum(power, 0),
-            "power_limit_watts": self._nameplate,
-            "utilization_fraction": np.round(np.clip(share + draw.normal(0, 0.01, count), 0, 1), 2),
-            "encoder_fraction": np.where(share > 0.6, np.round(share - 0.5, 2), 0),
-            "decoder_fraction": np.where(share > 0.7, np.round(share - 0.6, 2), 0),
-            "memory_used_bytes": (self._level * 1e8).astype(np.int64) >> 21 << 21,
-            "temperature_celsius": np.round(30 + 45 * share + draw.normal(0, 0.4, count)),
-            "memory_temperature_celsius": np.round(38 + 48 * share + draw.normal(0, 0.4, count)),
-            "sm_clock_mhz": 1_980.0 - 15 * draw.integers(0, 4, count),
-            "throttle_reasons": np.where(share > 0.97, 4, 0),
-            "energy_joules": np.round(self._energy),
-            "interval_seconds": np.ones(count),
-            "averaging": np.zeros(count),
+            **{name: self._slots[name] for name in ("rack", "node", "gpu", "vendor", "model")},
+            "instance": pl.repeat(None, len(self._slots), eager=True),
+            **self._gpus.values(self._draw),
         }
         return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in GPU.polars.items())
 
@@ -160,8 +187,12 @@ class Campus:
     def messages(self, second: int, *, breaching: int = 0) -> list[Timed]:
         """Return the messages of one second in the order of their moments."""
         gpu = _timed(GPU_TOPIC, GPU, self.gpu(second), self._gpu_collectors, second)
-        power = _timed(POWER_TOPIC, METER, self.power(second, breaching=breaching), self._power_collectors, second)
-        return sorted([*gpu, *power], key=lambda each: each.at)
+        return sorted([*gpu, *self.power_messages(second, breaching=breaching)], key=lambda each: each.at)
+
+    def power_messages(self, second: int, *, breaching: int = 0) -> list[Timed]:
+        """Return those of the meters only, by collector."""
+        frame = self.power(second, breaching=breaching)
+        return list(_timed(POWER_TOPIC, METER, frame, self._power_collectors, second))
 
 
 def _timed(topic: str, record: object, frame: pl.DataFrame, collectors: Collectors, second: int) -> Iterator[Timed]:
