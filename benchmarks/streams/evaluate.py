@@ -113,7 +113,12 @@ class Acknowledged:
         return iter(())
 
 
-async def _nothing() -> list[Message]:
+async def no_version(_: int) -> bool:
+    """Hear of no other version of the facility."""
+    return False
+
+
+async def nothing() -> list[Message]:
     return []
 
 
@@ -138,15 +143,12 @@ class _Sent:
 def stage_of(registry: Registry) -> evaluate_app.EvaluateStage:
     """Return the stage as it is when it has opened, on nothing but what it is given."""
 
-    async def hear(_: int) -> bool:
-        return False
-
     stage = evaluate_app.EvaluateStage("", member="bench", clock="event", rules=None, is_first=True)
     timeline = Timeline.always(registry)
     with tempfile.TemporaryDirectory() as folder:
         stage._watches = Watches(load_rules(rules_file(Path(folder))), timeline)
-    stage._facility = SimpleNamespace(timeline=timeline, hear=hear)
-    stage._job_log = SimpleNamespace(hear=_nothing, next_offset=0)
+    stage._facility = SimpleNamespace(timeline=timeline, hear=no_version)
+    stage._job_log = SimpleNamespace(hear=nothing, next_offset=0)
     stage._engine = SimpleNamespace(
         counted=Counted(), topic_ids={}, came=lambda _: [], at_log_end=set, require_place=lambda: None
     )

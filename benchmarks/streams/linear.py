@@ -16,7 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from benchmarks.campus import POWER_TOPIC, SECOND, START, Campus, Timed, campus_registry
-from benchmarks.streams.evaluate import STREAMS, Acknowledged, stage_of
+from benchmarks.streams.evaluate import STREAMS, Acknowledged, no_version, nothing, stage_of
 from broker.health import Counted
 from schemas.message import Message
 from schemas.registry import Registry
@@ -91,12 +91,10 @@ class Log:
 def roll_up_stage(registry: Registry) -> RollUpStage:
     """Return the stage as it is when it has opened and has all partitions, on nothing but what it is given."""
 
-    async def hear(_: int) -> bool:
-        return False
-
     stage, timeline = RollUpStage("", "event"), Timeline.always(registry)
     stage._engine = SimpleNamespace(counted=Counted(), at_log_end=set)
-    stage._facility = SimpleNamespace(timeline=timeline, hear=hear)
+    stage._facility = SimpleNamespace(timeline=timeline, hear=no_version)
+    stage._job_log = SimpleNamespace(hear=nothing, next_offset=0)
     stage._site, stage._unregistered, stage._producer = b"", Unregistered(), Sender()
     stage._roll_up = RollUp(InForce.of(timeline), clock="event")
     for at in STREAMS:
@@ -104,20 +102,20 @@ def roll_up_stage(registry: Registry) -> RollUpStage:
     return stage
 
 
-def measure(times: int) -> Cost:
+def measure(times: int, warm_up_seconds: int = WARM_UP_SECONDS, seconds: int = SECONDS) -> Cost:
     """Return what `times` campuses cost."""
-    return asyncio.run(_measure(times))
+    return asyncio.run(_measure(times, warm_up_seconds, seconds))
 
 
-async def _measure(times: int) -> Cost:
+async def _measure(times: int, warm_up_seconds: int, seconds: int) -> Cost:
     registry = campus_registry(times)
     campus, log, roll_up, evaluate = Campus(registry), Log(), roll_up_stage(registry), stage_of(registry)
     evaluate._producer = Sender()
     rolled = judged = 0.0
     gc.collect()
     gc.freeze()
-    for nth in range(WARM_UP_SECONDS + SECONDS):
-        if nth == WARM_UP_SECONDS:
+    for nth in range(warm_up_seconds + seconds):
+        if nth == warm_up_seconds:
             rolled = judged = 0.0
         # The stage asks the clock on the wall; what is made here takes longer than a second.
         evaluate._written_at = 0.0 if nth % SNAPSHOT_EVERY == 0 else time.monotonic()
@@ -128,7 +126,7 @@ async def _measure(times: int) -> Cost:
             readings = [message for message in drain if message.topic == POWER_TOPIC]
             judged += await _judged(evaluate, readings, roll_up._producer.empty())
     gc.unfreeze()
-    return Cost(len(registry.racks), SECONDS, rolled, judged)
+    return Cost(len(registry.racks), seconds, rolled, judged)
 
 
 async def _judged(stage, readings: list[Message], partials: list[Message]) -> float:
