@@ -8,13 +8,16 @@ to a newer one, and both look at the positions again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, Transaction
+from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
 from schemas.errors import UnavailableError
 from sinks.lake.durable import make_folder, sync_file, sync_folder
@@ -26,9 +29,16 @@ LOG = "_delta_log"
 COUNTS = "wattline"
 """The key in a commit's own words under which it counts its actions, for the check at start-up."""
 
+REPLACING = "replace"
+"""The application transaction that every commit which removes files moves: of two of one snapshot only one is made."""
+
 CHECKPOINT_COMMITS = 100
 _RACES = 15
 _ATTEMPTS = 5
+
+
+Words = Mapping[str, object]
+EMPTY: Words = MappingProxyType({})
 
 
 class PositionMovedError(Exception):
@@ -37,6 +47,18 @@ class PositionMovedError(Exception):
 
 class CommitRefusedError(UnavailableError):
     """Report a commit that could not be made; none of its files is in the table."""
+
+
+class ReplacedError(Exception):
+    """Tell that the table has changed since a replacement was prepared; it is to be prepared anew."""
+
+
+class LiveFile(NamedTuple):
+    """Name a file of a snapshot; `path` is relative to the table's folder."""
+
+    path: str
+    size: int
+    hour: str
 
 
 class Ledger:
@@ -109,6 +131,46 @@ class Ledger:
         self._sync_entries(before)
         self._step("entry synced")
 
+    def live(self) -> dict[str, LiveFile]:
+        """Return the files of the snapshot by path."""
+        actions = pa.table(self._delta.get_add_actions()).select(["path", "size_bytes", "partition"]).to_pylist()
+        return {each["path"]: LiveFile(each["path"], each["size_bytes"], each["partition"]["hour"]) for each in actions}
+
+    def transaction(self, app: str) -> int | None:
+        """Return the version of an application transaction in the snapshot."""
+        return self._delta.transaction_version(app)
+
+    def replace(self, removed: Collection[str], added: Sequence[ParquetFile], app: str, words: Words = EMPTY) -> None:
+        """Take `removed` (paths of live files) out and put `added` in, in one durable commit; no position moves.
+
+        It is made from the snapshot as it is, which must be that from which the caller chose what to remove: two of
+        one snapshot are not both made. `app` names what is done (`compact/2026-03-01T13`), `words` go into the commit.
+        A file that is removed stays on disk. Raises ReplacedError where somebody else was faster, CommitRefusedError
+        where the commit cannot be made; nothing of it is in the table then.
+        """
+        before, after = self.version, self._next_turns(app)
+        refusal: BaseException | None = None
+        for _ in range(_ATTEMPTS):
+            self._require_replaceable(removed, after)
+            try:
+                self._write_replacement(removed, added, after, words)
+                self._step("entry written")
+                self._delta.update_incremental()
+                self._read.clear()
+                break
+            except Exception as error:  # what it is decides nothing: the table is asked (traps.md 36)
+                refusal = error
+                self.reopen()
+                if self._is_replaced(removed, added, after):
+                    break
+        else:
+            raise CommitRefusedError(
+                f"{self.folder}: the commit of {app} was refused {_ATTEMPTS} times, nothing of it is in the table and "
+                f"nothing is lost; it is tried again. Last refusal: {refusal}"
+            )
+        self._sync_entries(before)
+        self._step("entry synced")
+
     def checkpoint(self) -> None:
         """Write a durable checkpoint of the snapshot, so that opening reads it and a few entries."""
         self._delta.create_checkpoint()
@@ -130,6 +192,41 @@ class Ledger:
                 app_transactions=[Transaction(app, value) for app, value in apps.items()],
                 max_commit_retries=_RACES,
                 custom_metadata={COUNTS: counts(adds=len(files), txns=len(apps))},
+            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+        )
+
+    def _next_turns(self, app: str) -> dict[str, int]:
+        """Return the transactions of a commit that replaces: one of its own, and one that all of them share."""
+        return {name: (self.transaction(name) or 0) + 1 for name in (app, REPLACING)}
+
+    def _require_replaceable(self, removed: Collection[str], after: Mapping[str, int]) -> None:
+        gone = [path for path in removed if path not in self.live()]
+        moved = [app for app, version in after.items() if (self.transaction(app) or 0) + 1 != version]
+        if gone or moved:
+            what = f"{gone[0]} is not in it any more" if gone else f"{moved[0]} has been done meanwhile"
+            raise ReplacedError(f"{self.folder}: the table has changed since it was looked at: {what}")
+
+    def _is_replaced(self, removed: Collection[str], added: Sequence[ParquetFile], after: Mapping[str, int]) -> bool:
+        live = self.live()
+        is_turned = all((self.transaction(app) or 0) >= turn for app, turn in after.items())
+        return is_turned and all(file.path in live for file in added) and not any(path in live for path in removed)
+
+    def _write_replacement(
+        self, removed: Collection[str], added: Sequence[ParquetFile], after: Mapping[str, int], words: Words
+    ) -> None:
+        live, now = self.live(), time.time_ns() // 1_000_000
+        gone = [RemoveAction(path, False, now, live[path].size, {"hour": live[path].hour}) for path in removed]
+        numbers = counts(adds=len(added), txns=len(after), removes=len(removed))
+        self._delta.create_write_transaction(
+            [*gone, *(_add_action(self.folder, file, is_new=False) for file in added)],
+            "append",
+            self._delta.schema(),
+            partition_by=["hour"],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(app, version) for app, version in after.items()],
+                max_commit_retries=_RACES,
+                custom_metadata={**words, COUNTS: numbers},
             ),
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         )
@@ -169,9 +266,10 @@ def counts(*, adds: int = 0, txns: int = 0, removes: int = 0) -> dict[str, int]:
     return {"add": adds, "txn": txns, "remove": removes}
 
 
-def _add_action(folder: Path, file: ParquetFile) -> AddAction:
+def _add_action(folder: Path, file: ParquetFile, *, is_new: bool = True) -> AddAction:
+    """Return the action that adds a file; `is_new` tells that its rows were in no other file before."""
     modified = int((folder / file.path).stat().st_mtime * 1000)
-    return AddAction(file.path, file.size, {"hour": file.hour}, modified, True, file.statistics)
+    return AddAction(file.path, file.size, {"hour": file.hour}, modified, is_new, file.statistics)
 
 
 def _open_or_create(table: Table, folder: Path) -> DeltaTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from sinks.lake import ledger as ledger_module
+from sinks.lake import log_check
 from sinks.lake.flush import Tables
-from sinks.lake.ledger import CommitRefusedError, Ledger, PositionMovedError
+from sinks.lake.ledger import CommitRefusedError, Ledger, PositionMovedError, ReplacedError
 from sinks.lake.parquet import ParquetFile, write_file
 from sinks.lake.positions import Position, Source, app_id
 from sinks.lake.rows import read_rows
@@ -94,3 +96,73 @@ def test_a_checkpoint_opens_to_the_same_table(tmp_path: Path, monkeypatch: pytes
     position = again.position(A)
     assert position is not None and position.next == 5
     assert rows_of(tmp_path, "gpu").num_rows == 40
+
+
+def test_a_replacement_takes_files_out_and_puts_others_in_and_moves_no_position(tmp_path: Path) -> None:
+    ledger = Ledger(TABLE, tmp_path)
+    ledger.commit([a_file(tmp_path, 4), a_file(tmp_path, 5)], {A: None}, {A: at(6)})
+    before, whole = ledger.live(), a_file(tmp_path, 4)
+    ledger.replace([path for path in before if path != whole.path], [whole], "compact/2026-03-01T12", {"dropped": 8})
+    assert list(ledger.live()) == [whole.path]
+    assert (ledger.position(A), ledger.version, ledger.transaction("compact/2026-03-01T12")) == (at(6), 2, 1)
+    assert places_of(rows_of(tmp_path, "gpu")) == [(0, 4, row) for row in range(8)]
+    assert all((TABLE.folder(tmp_path) / path).exists() for path in before)
+    entry = TABLE.folder(tmp_path) / "_delta_log" / f"{2:020d}.json"
+    actions = [json.loads(line) for line in entry.read_text().splitlines()]
+    words = next(action["commitInfo"] for action in actions if "commitInfo" in action)
+    assert (words["wattline"], words["dropped"]) == ({"add": 1, "txn": 2, "remove": 2}, 8)
+    assert log_check.entry_damage(entry) is None
+    entry.write_bytes(b"\n".join(line for line in entry.read_bytes().splitlines() if not line.startswith(b'{"remove"')))
+    assert log_check.entry_damage(entry) == f"{entry.name} has 0 of 2 remove actions"
+
+
+@pytest.mark.parametrize("apps", [("compact/a", "compact/a"), ("compact/a", "retain/b")])
+def test_of_two_replacements_of_one_snapshot_the_second_is_refused(tmp_path: Path, apps: tuple[str, str]) -> None:
+    """Without the fence both are made, and every row is there twice (traps.md 35)."""
+    first = Ledger(TABLE, tmp_path)
+    first.commit([a_file(tmp_path, 4)], {A: None}, {A: at(5)})
+    second = Ledger(TABLE, tmp_path)
+    first.replace(list(first.live()), [a_file(tmp_path, 4)], apps[0])
+    stale = list(second.live())
+    with pytest.raises(ReplacedError, match="has changed since it was looked at"):
+        second.replace(stale, [a_file(tmp_path, 4)], apps[1])
+    assert places_of(rows_of(tmp_path, "gpu")) == [(0, 4, row) for row in range(8)]
+
+
+def test_a_file_that_is_not_live_is_not_removed(tmp_path: Path) -> None:
+    ledger = Ledger(TABLE, tmp_path)
+    ledger.commit([a_file(tmp_path, 4)], {A: None}, {A: at(5)})
+    with pytest.raises(ReplacedError, match=r"hour=x/flush-0.parquet is not in it any more"):
+        ledger.replace(["hour=x/flush-0.parquet"], [], "retain/x")
+
+
+def test_a_replacement_whose_reply_was_lost_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(TABLE, tmp_path)
+    ledger.commit([a_file(tmp_path, 4)], {A: None}, {A: at(5)})
+    write, calls = Ledger._write_replacement, []
+
+    def lost(self: Ledger, *arguments: object) -> None:
+        calls.append(write(self, *arguments))
+        raise OSError("the reply was lost")
+
+    monkeypatch.setattr(Ledger, "_write_replacement", lost)
+    ledger.replace(list(ledger.live()), [a_file(tmp_path, 4)], "compact/a")
+    assert (len(calls), ledger.version, len(ledger.live())) == (1, 2, 1)
+
+
+def test_an_append_goes_on_beside_a_replacement_in_both_orders(tmp_path: Path) -> None:
+    writer, keeper = Ledger(TABLE, tmp_path), Ledger(TABLE, tmp_path)
+    writer.commit([a_file(tmp_path, 4)], {A: None}, {A: at(5)})
+    keeper.reopen()
+    writer.commit([a_file(tmp_path, 5)], {A: at(5)}, {A: at(6)})  # keeper has not seen it
+    keeper.replace(list(keeper.live()), [a_file(tmp_path, 4)], "compact/a")
+    writer.commit([a_file(tmp_path, 6)], {A: at(6)}, {A: at(7)})  # writer has not seen the replacement
+    assert places_of(rows_of(tmp_path, "gpu")) == [(0, offset, row) for offset in (4, 5, 6) for row in range(8)]
+
+
+def test_a_replacement_that_cannot_be_made_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    ledger = Ledger(TABLE, tmp_path)
+    ledger.commit([a_file(tmp_path, 4)], {A: None}, {A: at(5)})
+    (tmp_path / "gpu" / "_delta_log" / f"{2:020d}.json").mkdir()
+    with pytest.raises(CommitRefusedError, match="nothing of it is in the table and nothing is lost"):
+        ledger.replace(list(ledger.live()), [a_file(tmp_path, 4)], "compact/a")
