@@ -8,7 +8,7 @@ query by rack and time reads only those. Units are those of the records: watts, 
 from __future__ import annotations
 
 from schemas import canary
-from schemas.histogram import Metric
+from sinks.lake.identity import stands
 
 # Limits by their names: budget, nameplate, contract, rated, usable.
 _LIMITS = """
@@ -43,7 +43,7 @@ LEFT JOIN raw.subject_kinds k ON k.kind = m.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = m.subject_kind AND s.id = m.subject;
 """
 
-GPU = """
+GPU = f"""
 CREATE VIEW gpu AS
 SELECT g.time,
        coalesce(r.path, g.unregistered_path) AS rack,
@@ -63,12 +63,7 @@ SELECT g.time,
        r.site,
        g.rack AS rack_id, g.node AS node_id, g._partition, g._offset, g._row, g._appended
 FROM (
-    SELECT * FROM raw.gpu
-    QUALIFY row_number() OVER (
-        PARTITION BY rack, node, gpu, instance, time, unregistered_path
-        ORDER BY power_deciwatts DESC NULLS LAST, utilization_e4 DESC NULLS LAST, energy_whole_joules DESC NULLS LAST,
-                 temperature_celsius DESC NULLS LAST, _offset, _row
-    ) = 1
+    SELECT * FROM raw.gpu QUALIFY {stands("gpu")}
 ) g
 LEFT JOIN raw.racks_by_id r ON r.id = g.rack
 LEFT JOIN raw.nodes_by_id n ON n.id = g.node
@@ -89,23 +84,15 @@ SELECT p.time,
 FROM (
     SELECT * FROM raw.power
     WHERE meter <> {canary.METER_ID}
-    QUALIFY row_number() OVER (
-        PARTITION BY meter, phase, time, unregistered_path
-        ORDER BY power_watts DESC NULLS LAST, energy_joules DESC NULLS LAST, current_amps DESC NULLS LAST,
-                 interval_seconds DESC NULLS LAST, _offset, _row
-    ) = 1
+    QUALIFY {stands("power")}
 ) p
 LEFT JOIN meters m ON m.id = p.meter
 LEFT JOIN raw.levels l ON l.level = p.level;
 """
 
-_NEWEST_WINDOWS = """
+_NEWEST_WINDOWS = f"""
 SELECT * FROM (SELECT * FROM raw.windows_1s UNION ALL BY NAME SELECT * FROM raw.windows_1m)
-QUALIFY row_number() OVER (
-    PARTITION BY subject_kind, subject, every_seconds, window_start
-    ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
-             version_readings DESC, version_digest DESC, _offset, _row
-) = 1
+QUALIFY {stands("windows_1s")}
 """
 _WINDOW = """
        w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
@@ -157,16 +144,7 @@ SELECT h.window_start, h.every_seconds,
        h.subject AS subject_id, h.bin, h.version_admission, h.version_facility, h.version_generation,
        h.version_readings, h.version_digest
 FROM (
-    SELECT * FROM raw.histograms
-    QUALIFY rank() OVER (
-        PARTITION BY subject_kind, subject, every_seconds, window_start, metric = {Metric.POWER_WATTS.value}
-        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
-                 version_readings DESC, version_digest DESC
-    ) = 1 AND row_number() OVER (
-        PARTITION BY subject_kind, subject, every_seconds, window_start, metric, bin
-        ORDER BY version_admission DESC, version_facility DESC, version_generation DESC,
-                 version_readings DESC, version_digest DESC, _offset, _row
-    ) = 1
+    SELECT * FROM raw.histograms QUALIFY {stands("histograms")}
 ) h
 JOIN raw.bins b ON b.metric = h.metric AND b.bin = h.bin
 LEFT JOIN raw.metrics m ON m.metric = h.metric
@@ -224,14 +202,13 @@ SELECT window_start, every_seconds,
 FROM site_power GROUP BY window_start, every_seconds;
 """
 
-JOBS = """
+JOBS = f"""
 CREATE VIEW job_records AS SELECT * FROM raw.jobs;
 CREATE VIEW jobs AS
 SELECT * FROM raw.jobs
 QUALIFY row_number() OVER (PARTITION BY site, job ORDER BY _partition, _offset DESC, _row DESC) = 1;
 CREATE VIEW progress AS
-SELECT * FROM raw.progress
-QUALIFY row_number() OVER (PARTITION BY job, time ORDER BY _partition, _offset DESC, _row DESC) = 1;
+SELECT * FROM raw.progress QUALIFY {stands("progress")};
 """
 
 # Energy by `mean_times_span` (schemas.md 7): for each meter the mean of its readings times the span from
@@ -270,11 +247,11 @@ ALERTS = f"""
 CREATE VIEW alerts AS
 SELECT * FROM raw.alerts
 WHERE site IS DISTINCT FROM '{canary.SITE}'
-QUALIFY row_number() OVER (PARTITION BY id, transition, "at" ORDER BY _partition, _offset, _row) = 1;
+QUALIFY {stands("alerts")};
 CREATE VIEW canary_alerts AS
 SELECT * FROM raw.alerts
 WHERE site = '{canary.SITE}'
-QUALIFY row_number() OVER (PARTITION BY id, transition, "at" ORDER BY _partition, _offset, _row) = 1;
+QUALIFY {stands("alerts")};
 
 CREATE VIEW episodes AS
 SELECT id, rule, severity, site, subject_kind, subject,
@@ -288,11 +265,11 @@ SELECT id, rule, severity, site, subject_kind, subject,
 FROM alerts GROUP BY id, rule, severity, site, subject_kind, subject;
 """
 
-REJECTED = """
+REJECTED = f"""
 CREATE VIEW rejected AS
 SELECT topic, partition, "offset", row, reason, field, value, message, appended, admission, raw
 FROM raw.rejected
-QUALIFY row_number() OVER (PARTITION BY topic, partition, "offset", row ORDER BY _offset, _row) = 1;
+QUALIFY {stands("rejected")};
 """
 
 VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, HISTOGRAMS, CAMPUS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
