@@ -9,7 +9,7 @@ from pathlib import Path
 from broker import ports
 from broker.supervisor import Worker
 
-PARTS: tuple[str, ...] = ("roll-up", "evaluate", "lake", "history", "web")
+PARTS: tuple[str, ...] = ("roll-up", "evaluate", "lake", "upkeep", "history", "web")
 """Every part, in the order of the way of the data."""
 
 
@@ -68,7 +68,7 @@ def worker(part: str, slot: int, settings: Settings, group: str = "", role: str 
     One that stands by is told the same as the one that it waits for: whichever has the slot runs.
     """
     options = ["--slot", str(slot), "--bootstrap", settings.bootstrap, "--clock", settings.clock]
-    if part in ("lake", "history"):
+    if part in ("lake", "upkeep", "history"):
         options += ["--lake", str(settings.lake)]
     if part == "web":
         options += ["--port", str(settings.web_port)]

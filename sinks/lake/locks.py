@@ -51,6 +51,16 @@ def lake_lock(lake: Path) -> FolderLock:
     return FolderLock(lake / ".writers.lock")
 
 
+def upkeep_lock(lake: Path) -> FolderLock:
+    """Return the lock that is held alone by who changes what writers wrote: a duty of upkeep, or a person's verb."""
+    return FolderLock(lake / ".upkeep.lock")
+
+
+def upkeep_place(lake: Path) -> FolderLock:
+    """Return the lock of the one process that does the duties of a lake; it is taken for as long as that lives."""
+    return FolderLock(lake / ".upkeep-process.lock")
+
+
 def slot_lock(lake: Path, slot: int) -> FolderLock:
     """Return the lock of one writer's slot."""
     return FolderLock(lake / f".slot-{slot}.lock")

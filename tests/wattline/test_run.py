@@ -51,6 +51,7 @@ def test_each_part_is_told_what_it_needs_and_no_more() -> None:
         "roll-up-1": "worker roll-up --slot 1 --bootstrap host:1 --clock event",
         "evaluate-0": "worker evaluate --slot 0 --bootstrap host:1 --clock event --rules /rules.toml",
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock event --lake /lake",
+        "upkeep-0": "worker upkeep --slot 0 --bootstrap host:1 --clock event --lake /lake",
         "history-0": "worker history --slot 0 --bootstrap host:1 --clock event --lake /lake",
         "web-0": "worker web --slot 0 --bootstrap host:1 --clock event --port 8420",
     }
@@ -71,6 +72,7 @@ def test_who_stands_by_and_the_second_group_are_told_the_same_and_where_they_bel
         "evaluate-b-0": f"{evaluate} --group b",
         "evaluate-b-0-standby": f"{evaluate} --group b",
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock wall --lake /lake",
+        "upkeep-0": "worker upkeep --slot 0 --bootstrap host:1 --clock wall --lake /lake",
         "history-0": "worker history --slot 0 --bootstrap host:1 --clock wall --lake /lake",
         "web-0": "worker web --slot 0 --bootstrap host:1 --clock wall --port 8420",
     }

@@ -67,6 +67,18 @@ def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float)
 @bootstrap_option
 @clock_option
 @lake_option
+def upkeep(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
+    """Keep the lake small and sound: a list of duties, one after the other."""
+    from sinks.upkeep.process import run
+
+    run(bootstrap, lake, slot)
+
+
+@command.command()
+@slot_option
+@bootstrap_option
+@clock_option
+@lake_option
 def history(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
     """Make windows anew from the lake where readings came too late for the streams."""
     from wattline.recomputing import run
