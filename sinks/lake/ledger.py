@@ -201,7 +201,8 @@ class Ledger:
         return {name: (self.transaction(name) or 0) + 1 for name in (app, REPLACING)}
 
     def _require_replaceable(self, removed: Collection[str], after: Mapping[str, int]) -> None:
-        gone = [path for path in removed if path not in self.live()]
+        live = self.live()
+        gone = [path for path in removed if path not in live]
         moved = [app for app, version in after.items() if (self.transaction(app) or 0) + 1 != version]
         if gone or moved:
             what = f"{gone[0]} is not in it any more" if gone else f"{moved[0]} has been done meanwhile"
