@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from schemas.errors import ConfigurationError
 from sinks.lake.locks import lake_lock, slot_lock
 from sinks.lake.log_check import check_log
 from sinks.lake.parquet import clear_temporary
@@ -16,6 +17,8 @@ from sinks.lake.tables import TABLES
 log = logging.getLogger(__name__)
 
 _RETRY_SECS = 0.25
+RESTORING = ".restoring"
+"""The file in a lake's folder that says which backup is half restored there."""
 
 
 @asynccontextmanager
@@ -34,10 +37,22 @@ async def place_in_lake(lake: Path, slot: int, stopping: asyncio.Event) -> Async
             return
         if all_writers.try_alone():
             await asyncio.to_thread(_mend, lake)
-        yield await _until(all_writers.try_shared, stopping)
+        has_share = await _until(all_writers.try_shared, stopping)
+        _refuse_half_restored(lake)
+        yield has_share
     finally:
         own.release()
         all_writers.release()
+
+
+def _refuse_half_restored(lake: Path) -> None:
+    """Raise ConfigurationError where a restore was interrupted: tables that are missing would begin anew, empty."""
+    marker = lake / RESTORING
+    if marker.exists():
+        raise ConfigurationError(
+            f"{lake}: point {marker.read_text()} is half restored here; run `wattline lake restore` again, it goes on "
+            "where it was"
+        )
 
 
 def _mend(lake: Path) -> None:

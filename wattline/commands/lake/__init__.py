@@ -8,6 +8,8 @@ import click
 
 VERBS: dict[str, str] = {
     "status": "Show rows, files, newest times and positions of every table.",
+    "backup": "Add the lake as it is now to the backups in a folder.",
+    "restore": "Bring a lake back from a backup.",
 }
 
 
