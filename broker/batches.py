@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 from broker import codecs, decompress
 from broker.salvage import BatchHead, Record, salvage
 from schemas.message import Message
+from schemas.refused_batch import markers_header
 
 MAX_BATCH_RECORDS = 100_000
 """More records than this in one batch are refused: a few kB of zstd can hold millions of empty ones."""
@@ -34,6 +35,10 @@ _COUNT = struct.Struct(">i")
 _COUNT_AT = _HEADER.size - _COUNT.size
 _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _DECODERS = ("gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode")
+_BASE = struct.Struct(">q")
+_ATTRIBUTES_AT, _CONTROL = 22, 0x20
+_markers: dict[TopicPartition, tuple[int, int]] = {}
+"""By partition the markers of transactions `[first, behind)` that were passed since the last message."""
 _crc_attempts: Counter[tuple[TopicPartition, int, int]] = Counter()
 
 
@@ -96,6 +101,7 @@ class PartitionRecords:
             messages, end = unpack(at, raw)
             if end is None:
                 return
+            messages = _after_markers(at, raw, messages, end)
             for message in messages:
                 # A fetch begins with the whole batch that holds the offset asked for.
                 if message.offset >= self.next_fetch_offset:
@@ -128,6 +134,21 @@ def unpack(at: TopicPartition, raw: bytes) -> tuple[Sequence[Message], int | Non
         return _refused(at, raw, said, "too_large")
     except Exception:  # whatever the reader of records raises: the other records are still wanted
         return [_message(at, record) for record in _salvaged(raw, count)], end
+
+
+def _after_markers(at: TopicPartition, raw: bytes, messages: Sequence[Message], end: int) -> Sequence[Message]:
+    """Return the messages of a batch, the first of which tells that markers of transactions lie before it.
+
+    A transaction ends with a marker, which takes an offset and is no message: without a word it looks like a hole.
+    """
+    (base,) = _BASE.unpack_from(raw)
+    first, behind = _markers.pop(at, (base, base))
+    if not messages and raw[_ATTRIBUTES_AT] & _CONTROL:
+        _markers[at] = (first if behind == base else base, end)
+        return messages
+    if not messages or behind != base or first == base:
+        return messages
+    return [messages[0]._replace(headers=(*messages[0].headers, markers_header(first))), *messages[1:]]
 
 
 def _message(at: TopicPartition, record: Any) -> Message:

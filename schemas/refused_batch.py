@@ -7,6 +7,7 @@ refusal with the reason.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,8 @@ from schemas.rejection import WHOLE, Refusal
 
 CONTENT_TYPE = b"application/vnd.wattline.refused-batch"
 HEADER = "refused-batch"
+MARKERS = "transaction-markers-from"
+"""The header, last of a message, that our consumer puts there: offsets from its value on are no messages."""
 
 
 class RefusedBatch(msgspec.Struct, frozen=True):
@@ -31,6 +34,7 @@ class RefusedBatch(msgspec.Struct, frozen=True):
         return [("content-type", CONTENT_TYPE), (HEADER, msgspec.json.encode(self))]
 
 
+_OFFSET = re.compile(rb"\d{1,19}")
 _DECODER = msgspec.json.Decoder(RefusedBatch)
 
 
@@ -47,11 +51,18 @@ def batch_refusal(message: Message) -> Refusal | None:
     return Refusal(message, WHOLE, batch.reason, said, value=f"offsets {batch.first} to {batch.last}")
 
 
+def markers_header(first: int) -> tuple[str, bytes]:
+    """Return the header of a message right behind markers of transactions, the first of them at the offset `first`."""
+    return (MARKERS, b"%d" % first)
+
+
 def first_offset(offset: int, headers: tuple[tuple[str, bytes], ...]) -> int:
-    """Return the first offset that a message covers: its own, or the first of the batch that it stands for.
+    """Return the first offset that a message covers: its own, that of the batch that it stands for, or of markers.
 
     Whoever looks for holes in a log compares this, not the offset, with the position it expects.
     """
+    if headers and headers[-1][0] == MARKERS and _OFFSET.fullmatch(headers[-1][1]):
+        return min(offset, int(headers[-1][1]))
     if not headers or headers[0] != ("content-type", CONTENT_TYPE):
         return offset
     refusal = dict(headers).get(HEADER, b"")

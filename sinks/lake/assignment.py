@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from schemas.refused_batch import first_offset
 from schemas.topics import TOPICS
-from sinks.lake.continuity import Log, hole, require_continuity
+from sinks.lake.continuity import Break, Log, data_loss, find_break, hole
 from sinks.lake.flush import Tables
 from sinks.lake.log_reader import LogReader, open_log_reader
 from sinks.lake.positions import Position, Source
@@ -39,6 +40,16 @@ class Assignment(ConsumerRebalanceListener):
         self.generation += 1
 
 
+class Broken(NamedTuple):
+    """Name a table whose position in `source` its log no longer goes on at."""
+
+    table: str
+    source: Source
+    position: Position
+    log: Log
+    how: Break
+
+
 async def where_to_go_on(bootstrap: str, tables: Tables, sources: Sequence[Source]) -> dict[Source, int]:
     """Return the smallest next offset over the tables of each source.
 
@@ -49,7 +60,8 @@ async def where_to_go_on(bootstrap: str, tables: Tables, sources: Sequence[Sourc
         bounds = await reader.bounds(sources)
         for source in sources:
             positions = tables.positions(source)
-            await _require_continuity(reader, source, positions, bounds[source])
+            async for broken in find_broken(reader, source, positions, bounds[source]):
+                raise data_loss(broken.how)
             start, _ = bounds[source]
             found[source] = min(start if position is None else position.next for position in positions.values())
     return found
@@ -59,15 +71,21 @@ async def require_no_hole(bootstrap: str, source: Source, expected: int) -> None
     """Raise DataLossError where the log really goes on behind `expected`; return where only the client did."""
     async with open_log_reader(bootstrap) as reader:
         _, end = (await reader.bounds([source]))[source]
-        found = await reader.record_from(source, expected, end)
-    begins = end if found is None else first_offset(found.offset, found.headers)
-    if begins > expected:
-        raise hole(source, expected, begins)
+        if broken := await find_hole(reader, str(source), source, expected, end):
+            raise data_loss(broken)
 
 
-async def _require_continuity(
+async def find_hole(reader: LogReader, where: str, source: Source, expected: int, end: int) -> Break | None:
+    """Return the hole that begins at `expected`, None where a record is there or nothing follows."""
+    found = await reader.record_from(source, expected, end)
+    begins = expected if found is None else first_offset(found.offset, found.headers)
+    return hole(where, expected, begins) if begins > expected else None
+
+
+async def find_broken(
     reader: LogReader, source: Source, positions: Mapping[str, Position | None], bounds: tuple[int, int]
-) -> None:
+) -> AsyncIterator[Broken]:
+    """Yield each table whose position the log of `source`, offsets `[start, end)` = `bounds`, does not go on at."""
     start, end = bounds
     is_compacted = source.topic in COMPACTED
     first = await reader.record_from(source, start, end) if is_compacted and any(positions.values()) else None
@@ -78,4 +96,6 @@ async def _require_continuity(
         if position.next not in logs:
             last = await reader.record_from(source, max(position.next - 1, start), end)
             logs[position.next] = Log(start, end, last, first)
-        require_continuity(table, source, position, logs[position.next], is_compacted=is_compacted)
+        log = logs[position.next]
+        if how := find_break(table, source, position, log, is_compacted=is_compacted):
+            yield Broken(table, source, position, log, how)

@@ -36,18 +36,18 @@ class Gathered:
     def add(self, source: Source, messages: Sequence[Message], now: float) -> None:
         """Add what came at the monotonic time `now`; offsets below the next are known already and left out.
 
-        Raises GapError for offsets that are missing, except on compacted topics, which have holes by design,
-        and except where a message stands for the batch that held them.
+        Raises GapError for offsets that are missing, once all before them is added; except on compacted topics,
+        which have holes by design, and except where a message stands for the batch that held them.
         """
         new = [message for message in messages if message.offset >= self._next[source]]
-        self._refuse_gaps(source, new)
-        if not new:
-            return
-        if self.since is None:
-            self.since = now
-        self._pending.setdefault(source, []).extend(new)
-        self.bytes += sum(len(message.value or b"") for message in new)
-        self._next[source] = new[-1].offset + 1
+        gap = self._first_gap(source, new)
+        if whole := new if gap is None else new[: gap[0]]:
+            self.since = now if self.since is None else self.since
+            self._pending.setdefault(source, []).extend(whole)
+            self.bytes += sum(len(message.value or b"") for message in whole)
+            self._next[source] = whole[-1].offset + 1
+        if gap is not None:
+            raise gap[1]
 
     def is_due(self, now: float, flush_secs: float, flush_bytes: int) -> bool:
         """Tell whether the oldest message has waited long enough, or enough has come."""
@@ -59,14 +59,16 @@ class Gathered:
         self.bytes, self.since = 0, None
         return pending
 
-    def _refuse_gaps(self, source: Source, messages: Sequence[Message]) -> None:
+    def _first_gap(self, source: Source, messages: Sequence[Message]) -> tuple[int, GapError] | None:
+        """Return how many messages come before the first offsets that are missing, and what to raise for these."""
         expected = self._next[source]
         if source.topic in self._compacted or not messages:
-            return
+            return None
         if messages[0].offset == expected and messages[-1].offset == expected + len(messages) - 1:
-            return
-        for message in messages:
+            return None
+        for index, message in enumerate(messages):
             begins = first_offset(message.offset, message.headers)
             if begins > expected:
-                raise GapError(source, expected, begins)
+                return index, GapError(source, expected, begins)
             expected = message.offset + 1
+        return None

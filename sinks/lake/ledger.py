@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, CommitProperties, PostCommitHookPro
 from schemas.errors import UnavailableError
 from sinks.lake.durable import make_folder, sync_file, sync_folder
 from sinks.lake.parquet import ParquetFile, Step
-from sinks.lake.positions import Position, Source, app_id
+from sinks.lake.positions import Position, Source, app_id, since_id
 from sinks.lake.tables import Table
 
 LOG = "_delta_log"
@@ -39,6 +39,7 @@ _ATTEMPTS = 5
 
 Words = Mapping[str, object]
 EMPTY: Words = MappingProxyType({})
+_NO_MARKS: Mapping[str, int] = MappingProxyType({})
 
 
 class PositionMovedError(Exception):
@@ -98,9 +99,13 @@ class Ledger:
         files: Sequence[ParquetFile],
         start: Mapping[Source, Position | None],
         end: Mapping[Source, Position],
+        *,
+        marks: Mapping[str, int] = _NO_MARKS,
+        words: Words = EMPTY,
     ) -> None:
         """Add `files` and move every position from `start` to `end`, in one durable commit.
 
+        `marks` are further application transactions, `words` what the commit says of itself for people.
         Raises PositionMovedError where another writer was faster (nothing of ours is in the table then,
         or it is and somebody went on from there), CommitRefusedError where the commit cannot be made.
         """
@@ -109,7 +114,7 @@ class Ledger:
         for _ in range(_ATTEMPTS):
             self._require(start)
             try:
-                self._write_entry(files, end)
+                self._write_entry(files, end, marks, words)
                 self._step("entry written")
                 self._delta.update_incremental()
                 self._read.clear()
@@ -181,8 +186,15 @@ class Ledger:
         sync_file(log / "_last_checkpoint")
         sync_folder(log)
 
-    def _write_entry(self, files: Sequence[ParquetFile], end: Mapping[Source, Position]) -> None:
+    def _write_entry(
+        self,
+        files: Sequence[ParquetFile],
+        end: Mapping[Source, Position],
+        marks: Mapping[str, int] = _NO_MARKS,
+        words: Words = EMPTY,
+    ) -> None:
         apps = {app: value for source, position in end.items() for app, value in position.transactions(source).items()}
+        apps |= marks
         self._delta.create_write_transaction(
             [_add_action(self.folder, file) for file in files],
             "append",
@@ -191,7 +203,7 @@ class Ledger:
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app, value) for app, value in apps.items()],
                 max_commit_retries=_RACES,
-                custom_metadata={COUNTS: counts(adds=len(files), txns=len(apps))},
+                custom_metadata={**words, COUNTS: counts(adds=len(files), txns=len(apps))},
             ),
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         )
@@ -260,6 +272,14 @@ def read_position(delta: DeltaTable, source: Source) -> Position | None:
         found = Position(offset, read(f"{app}#w") or 0, read(f"{app}#t") or 0, epoch)
         epoch += 1
     return found
+
+
+def read_epochs(delta: DeltaTable, source: Source) -> list[int]:
+    """Return since when, in milliseconds of append time, each epoch after the first has rows; see `epoch_of`."""
+    since: list[int] = []
+    while (milliseconds := delta.transaction_version(since_id(source, len(since) + 2))) is not None:
+        since.append(milliseconds)
+    return since
 
 
 def counts(*, adds: int = 0, txns: int = 0, removes: int = 0) -> dict[str, int]:

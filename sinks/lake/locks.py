@@ -32,6 +32,13 @@ class FolderLock:
         """Take the lock, or turn it, into a shared one; False while somebody holds it alone."""
         return self._try(fcntl.LOCK_SH)
 
+    def holders(self) -> list[str]:
+        """Say who holds the lock, `pid 4711 (wattline worker lake --slot 0)`, as far as the kernel tells."""
+        inode = os.fstat(self._descriptor).st_ino
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if " FLOCK " in line]
+        pids = {int(words[4]) for words in locks if words[1] != "->" and words[5].endswith(f":{inode}")}
+        return [f"pid {pid} ({_command_of(pid)})" for pid in sorted(pids - {os.getpid()}) if pid > 0]
+
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor >= 0:
@@ -64,6 +71,14 @@ def upkeep_place(lake: Path) -> FolderLock:
 def slot_lock(lake: Path, slot: int) -> FolderLock:
     """Return the lock of one writer's slot."""
     return FolderLock(lake / f".slot-{slot}.lock")
+
+
+def _command_of(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "of another user, or gone"
+    return " ".join(word.decode(errors="replace") for word in words if word)
 
 
 def group_of(lake: Path) -> str:

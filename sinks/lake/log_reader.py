@@ -53,6 +53,12 @@ class LogReader:
             raise UnavailableError(f"{source}: no record at offset {offset} came within {_WAIT_SECS:.0f} s") from error
         return None
 
+    async def first_after(self, source: Source, milliseconds: int) -> int | None:
+        """Return the offset of the first record that was appended after a time, None where there is none."""
+        partition = TopicPartition(*source)
+        found = (await self._consumer.offsets_for_times({partition: milliseconds + 1}))[partition]
+        return None if found is None else int(found.offset)
+
 
 @asynccontextmanager
 async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:

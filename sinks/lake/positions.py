@@ -2,16 +2,22 @@
 
 A table keeps three Delta application transactions for each partition: `epoch/topic/partition` = the next
 offset, `…#w` = the witness, `…#t` = Kafka's append time of that last record in milliseconds. The epoch
-counts how often the topic was adopted anew after it had been re-created; 1 at first.
+is 1 at first and one more each time the table adopted a log that had been replaced (`wattline lake adopt`):
+equal offsets of two epochs are different records, told apart by when they were appended (`…#s`, `epoch_of`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.message import Message
+
+NO_WITNESS = 0
+"""The witness of a position before which no record stands: adopted behind a hole or at the start of a log."""
 
 
 class Source(NamedTuple):
@@ -41,6 +47,16 @@ class Position(NamedTuple):
 def app_id(source: Source, epoch: int) -> str:
     """Return the app id under which a table keeps its position in `source`."""
     return f"{epoch}/{source.topic}/{source.partition}"
+
+
+def since_id(source: Source, epoch: int) -> str:
+    """Return the app id under which a table keeps since when, in milliseconds, rows of an epoch were appended."""
+    return f"{app_id(source, epoch)}#s"
+
+
+def epoch_of(appended_milliseconds: int, since: Sequence[int]) -> int:
+    """Return the epoch of a row of a partition by when it was appended; `since` is that of `read_epochs`."""
+    return 1 + bisect_right(since, appended_milliseconds)
 
 
 def witness(offset: int, appended_milliseconds: int, key: bytes | None, value: bytes | None) -> int:

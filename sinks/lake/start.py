@@ -36,16 +36,16 @@ async def place_in_lake(lake: Path, slot: int, stopping: asyncio.Event) -> Async
             yield False
             return
         if all_writers.try_alone():
-            await asyncio.to_thread(_mend, lake)
+            await asyncio.to_thread(mend, lake)
         has_share = await _until(all_writers.try_shared, stopping)
-        _refuse_half_restored(lake)
+        refuse_half_restored(lake)
         yield has_share
     finally:
         own.release()
         all_writers.release()
 
 
-def _refuse_half_restored(lake: Path) -> None:
+def refuse_half_restored(lake: Path) -> None:
     """Raise ConfigurationError where a restore was interrupted: tables that are missing would begin anew, empty."""
     marker = lake / RESTORING
     if marker.exists():
@@ -55,7 +55,8 @@ def _refuse_half_restored(lake: Path) -> None:
         )
 
 
-def _mend(lake: Path) -> None:
+def mend(lake: Path) -> None:
+    """Set damaged parts of every log aside and remove half-written files; the caller holds the lake's lock alone."""
     for table in TABLES:
         folder = table.folder(lake)
         for sentence in check_log(folder):

@@ -153,6 +153,18 @@ _FACILITY = (
     *_texts("document"),
 )
 
+_ADOPTION = (
+    pa.field("table_name", pa.string(), nullable=False),
+    pa.field("topic", pa.string(), nullable=False),
+    pa.field("partition", pa.int32(), nullable=False),
+    pa.field("cause", pa.string(), nullable=False),
+    *(pa.field(name, pa.int64(), nullable=False) for name in ("epoch_before", "next_before")),
+    pa.field("last_appended", TIME, nullable=False),
+    *(pa.field(name, pa.int64(), nullable=False) for name in ("epoch", "next")),
+    pa.field("lost_messages", pa.int64()),
+    pa.field("said", pa.string(), nullable=False),
+)
+
 # Refusals of telemetry arrive as records, published by the streams. Nobody publishes what is wrong
 # on our own topics: the writer itself puts that into `rejected`, under a position of its own.
 _REFUSED_HERE = ("windows.site.v1", "windows.histogram.v1", "alerts.v1", "facility.v1")
@@ -187,6 +199,8 @@ TABLES: tuple[Table, ...] = (
         "_appended",
     ),
     Table("facility", ("facility.v1",), (*_FACILITY, *PLACE), ("_offset",), "_appended"),
+    # Written by `wattline lake adopt` alone: `_offset` counts its rows, `_appended` is when it was done.
+    Table("adoptions", (), (*_ADOPTION, *PLACE), ("_offset",), "_appended"),
 )
 """Every table. `windows.site.v1` feeds windows_1s (shorter than a minute) and windows_1m (the others)."""
 

@@ -23,7 +23,7 @@ from broker import batches, client_logs
 from broker.admin import require_topics
 from broker.facility import read_timeline
 from schemas.admission import Clock
-from schemas.errors import ConfigurationError, UnavailableError
+from schemas.errors import ConfigurationError, DataLossError, UnavailableError
 from schemas.timeline import Timeline
 from sinks.lake.assignment import COMPACTED, Assignment, require_no_hole, where_to_go_on
 from sinks.lake.durable_so_far import DurableSoFar
@@ -165,9 +165,17 @@ class Writer:
                 self._gathered.add(Source(*partition), messages, monotonic())
                 self.durable.gather(Source(*partition), messages)
             except GapError as gap:
-                await require_no_hole(self._bootstrap, gap.source, gap.expected)
-                raise PositionMovedError(str(gap)) from gap
+                await self._look_at(gap)
             self._step("gathered")
+
+    async def _look_at(self, gap: GapError) -> None:
+        """Halt at a hole of the log, once all before it is written; read again what only the client skipped."""
+        try:
+            await require_no_hole(self._bootstrap, gap.source, gap.expected)
+        except DataLossError:
+            await self._flush()
+            raise
+        raise PositionMovedError(str(gap)) from gap
 
     async def _flush(self) -> None:
         """Write what was gathered in a thread; the group's heartbeats go on meanwhile."""

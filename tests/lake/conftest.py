@@ -22,6 +22,14 @@ def lake_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKaf
         yield broker
 
 
+@pytest.fixture(scope="session")
+def progress_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """Run a broker whose topics are deleted, cut and made anew."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("lost-logs") / "broker", quick_start=True) as broker:
+        asyncio.run(create_topics(broker.bootstrap))
+        yield broker
+
+
 @pytest.fixture
 def start_writer(lake_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable[..., WriterProcess]]:
     """Return a function that starts a writer of the test's own lake and group; all end with the test."""
