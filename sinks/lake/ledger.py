@@ -21,6 +21,7 @@ from deltalake.transaction import AddAction, CommitProperties, PostCommitHookPro
 
 from schemas.errors import UnavailableError
 from sinks.lake.durable import make_folder, sync_file, sync_folder
+from sinks.lake.formats import marks, missing_columns, require_known_format
 from sinks.lake.parquet import ParquetFile, Step
 from sinks.lake.positions import Position, Source, app_id, since_id
 from sinks.lake.tables import Table
@@ -31,6 +32,9 @@ COUNTS = "wattline"
 
 REPLACING = "replace"
 """The application transaction that every commit which removes files moves: of two of one snapshot only one is made."""
+
+COLUMNS = "wattline/columns"
+"""The application transaction that a commit which adds columns moves."""
 
 CHECKPOINT_COMMITS = 100
 _RACES = 15
@@ -71,6 +75,7 @@ class Ledger:
         self._step = step
         self._delta = _open_or_create(table, self.folder)
         self._read: dict[Source, Position | None] = {}
+        self._add_columns()
         self._checkpointed = self.version
 
     @property
@@ -208,6 +213,30 @@ class Ledger:
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         )
 
+    def _add_columns(self) -> None:
+        """Give the table the columns that this version knows and its log does not; their old rows are null."""
+        before = self.version
+        for _ in range(_ATTEMPTS):
+            missing = missing_columns(self._delta, self.table, self.folder)
+            if not missing:
+                break
+            turn = (self.transaction(COLUMNS) or 0) + 1
+            words: dict[str, Any] = {COUNTS: counts(txns=1) | {"metaData": 1}}
+            try:
+                self._delta.alter.add_columns(
+                    missing,
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(COLUMNS, turn)], custom_metadata=words
+                    ),
+                    post_commithook_properties=PostCommitHookProperties(False, False),
+                )
+            except DeltaError as error:  # another one that knows them started at the same moment: look again
+                refusal = error
+            self.reopen()
+        else:
+            raise CommitRefusedError(f"{self.folder}: columns could not be added {_ATTEMPTS} times: {refusal}")
+        self._sync_entries(before)
+
     def _next_turns(self, app: str) -> dict[str, int]:
         """Return the transactions of a commit that replaces: one of its own, and one that all of them share."""
         return {name: (self.transaction(name) or 0) + 1 for name in (app, REPLACING)}
@@ -295,9 +324,12 @@ def _add_action(folder: Path, file: ParquetFile, *, is_new: bool = True) -> AddA
 
 def _open_or_create(table: Table, folder: Path) -> DeltaTable:
     if DeltaTable.is_deltatable(str(folder)):
-        return DeltaTable(str(folder))
+        delta = DeltaTable(str(folder))
+        require_known_format(delta, folder)
+        return delta
     make_folder(folder / LOG)
-    words: dict[str, Any] = {COUNTS: counts()}
+    first = marks()
+    words: dict[str, Any] = {COUNTS: counts(txns=len(first))}
     try:
         delta = DeltaTable.create(
             str(folder),
@@ -306,7 +338,7 @@ def _open_or_create(table: Table, folder: Path) -> DeltaTable:
             partition_by=["hour"],
             # Entries go only below a checkpoint that has been read again; the library would go by age alone.
             configuration={"delta.enableExpiredLogCleanup": "false"},
-            commit_properties=CommitProperties(custom_metadata=words),
+            commit_properties=CommitProperties(app_transactions=first, custom_metadata=words),
         )
     except DeltaError:  # a second writer that starts at the same moment has made it
         delta = DeltaTable(str(folder))

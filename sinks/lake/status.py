@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from schemas.errors import ConfigurationError
 from schemas.topics import BY_NAME as TOPIC_BY_NAME
+from sinks.lake.formats import require_known_format
 from sinks.lake.ledger import read_position
 from sinks.lake.positions import Source
 from sinks.lake.tables import TABLES, Table
@@ -58,6 +59,7 @@ def sources_of(table: Table) -> list[Source]:
 
 def _status(table: Table, lake: Path, ends: Mapping[Source, int] | None) -> TableStatus:
     delta = DeltaTable(str(table.folder(lake)))
+    require_known_format(delta, table.folder(lake))
     files: list[dict[str, Any]] = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     read = {source: read_position(delta, source) for source in sources_of(table)}
     positions = {source: None if position is None else position.next for source, position in read.items()}

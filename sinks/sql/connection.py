@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import TABLES, Table
@@ -45,15 +46,23 @@ def definition_of(lake: Path, span: Span | None = None) -> Definition:
         )
     files = {table: live_files(lake, table, span or Span()) for table in TABLES}
     empty = {table.name: table.arrow.empty_table() for table, paths in files.items() if not paths}
-    reading = (_view(table, paths, span or Span()) for table, paths in files.items() if paths)
+    old = [table for table, paths in files.items() if paths and _lacks_columns(table, paths[0])]
+    empty |= {f"{table.name}_columns": table.arrow.empty_table() for table in old}
+    reading = (_view(table, paths, span or Span(), is_old=table in old) for table, paths in files.items() if paths)
     with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
         dimensions = {name: frame.to_arrow() for name, frame in frames(read_registry(lake, connection)).items()}
     return Definition({**empty, **dimensions}, (*reading, *VIEWS))
 
 
-def _view(table: Table, files: list[str], span: Span) -> str:
+def _lacks_columns(table: Table, path: str) -> bool:
+    """Tell whether a file is of a version that knew fewer columns; then all may be, and no view would find them."""
+    return not set(table.arrow.names) <= set(pq.read_schema(path).names)
+
+
+def _view(table: Table, files: list[str], span: Span, *, is_old: bool) -> str:
     """Return the statement that makes `raw.<table>` of its live files."""
     listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
     condition = "true" if table.hour_of == "_appended" else span.condition(f'"{table.hour_of}"')
     read = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    return f"CREATE VIEW raw.{table.name} AS SELECT * FROM {read} WHERE {condition}"
+    columns = f" UNION ALL BY NAME SELECT * FROM raw.{table.name}_columns" if is_old else ""
+    return f"CREATE VIEW raw.{table.name} AS SELECT * FROM {read} WHERE {condition}{columns}"

@@ -10,6 +10,7 @@ import deltalake
 import polars as pl
 
 from schemas.errors import ConfigurationError
+from sinks.lake.formats import require_known_format
 from sinks.lake.tables import MIXED_HOUR, Table
 
 
@@ -43,7 +44,7 @@ def open_table(lake: Path, table: Table) -> deltalake.DeltaTable | None:
     if not (folder / "_delta_log").is_dir():
         return None
     try:
-        return deltalake.DeltaTable(str(folder))
+        delta = deltalake.DeltaTable(str(folder))
     except deltalake.exceptions.TableNotFoundError:
         return None
     except deltalake.exceptions.DeltaError as error:
@@ -51,6 +52,8 @@ def open_table(lake: Path, table: Table) -> deltalake.DeltaTable | None:
             f"{folder} cannot be opened as a table of a lake: {error}. Name another folder with --lake, or let the "
             f"lake writer start once: it sets a damaged end of the log aside and fills it from Kafka."
         ) from error
+    require_known_format(delta, folder)
+    return delta
 
 
 def live_files(lake: Path, table: Table, span: Span) -> list[str]:
