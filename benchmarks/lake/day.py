@@ -32,7 +32,7 @@ from sinks.lake.durable import make_folder
 from sinks.lake.flush import Tables
 from sinks.lake.ledger import Ledger
 from sinks.lake.order import hour_text
-from sinks.lake.parquet import ROW_GROUP_ROWS, ParquetFile, settings, statistics
+from sinks.lake.parquet import ROW_GROUP_ROWS, ParquetFile, hour_settings, statistics
 from sinks.lake.positions import Position, Source
 from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, Table
@@ -143,7 +143,7 @@ def write_hour(parts: Iterable[pa.Table], hour: int, table: Table, folder: Path)
     """Write sorted rows as one file of a settled hour."""
     partial = folder / f"{secrets.token_hex(8)}.part"
     told: list[dict] = []
-    with pq.ParquetWriter(partial, table.arrow, **settings(table)) as writer:
+    with pq.ParquetWriter(partial, table.arrow, **hour_settings(table)) as writer:
         for rows in parts:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
             told.append(json.loads(statistics(rows, table)))

@@ -17,6 +17,7 @@ from schemas.message import Message
 from schemas.topics import BY_NAME
 from sinks.lake.flush import Flushed, Tables
 from sinks.lake.positions import Source
+from sinks.lake.process import keep_memory
 
 SECONDS = 10
 FLUSHES = 5
@@ -82,6 +83,7 @@ def cpu_seconds() -> float:
 
 
 def main() -> None:
+    keep_memory()  # as the writer's process does
     for rows_per_message in (2_000, 350, 46):
         total, spent = measure(rows_per_message)
         name, size = f"lake: {rows_per_message} rows a message, ", total.size / total.rows

@@ -8,8 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import uvloop
 
+from broker.allocator import keep_what_is_free
 from broker.health import Reporter
 from broker.standing import Standing
 from sinks.lake.parquet import Step
@@ -40,10 +42,17 @@ def run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step = lambd
 
     `step` is called with the name of each durable step as it is done.
     """
+    keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(_OneVoice())
     uvloop.run(_run(bootstrap, lake, settings, step))
+
+
+def keep_memory() -> None:
+    """Keep the memory of a flush for the next one, numpy's and Arrow's alike."""
+    if keep_what_is_free():
+        pa.set_memory_pool(pa.system_memory_pool())
 
 
 async def _run(bootstrap: str, lake: Path, settings: WriterSettings, step: Step) -> None:
