@@ -48,6 +48,21 @@ def check_log(folder: Path) -> list[str]:
     return done
 
 
+def log_damage(folder: Path) -> str | None:
+    """Say what is wrong with the entries after a table's newest checkpoint, or None; nothing is changed.
+
+    An entry that a loss of power emptied reads as one that does nothing: files that it added look unused.
+    """
+    log = folder / LOG
+    checkpoints = (_CHECKPOINT.fullmatch(path.name) for path in log.glob("*.checkpoint.parquet"))
+    newest = max((int(match[1]) for match in checkpoints if match), default=-1)
+    entries = sorted(path for path in log.glob("*.json") if _ENTRY.fullmatch(path.name) and _version(path) > newest)
+    for path, expected in zip(entries, _versions_after(newest), strict=False):
+        if damage := f"entry {expected} is missing" if _version(path) != expected else entry_damage(path):
+            return damage
+    return None
+
+
 def entry_damage(path: Path) -> str | None:
     """Say what is wrong with one log entry, or None: unreadable lines, or other counts than it claims."""
     try:

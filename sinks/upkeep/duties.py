@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sinks.upkeep.agenda import Duty
+from sinks.upkeep.vacuum import vacuum_duty
 
-DUTIES: tuple[Duty, ...] = ()
+DUTIES: tuple[Duty, ...] = (Duty("vacuum", 3_600, vacuum_duty),)
 """A line each; `wattline worker upkeep` does them in turn."""

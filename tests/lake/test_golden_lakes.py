@@ -71,8 +71,8 @@ def test_the_script_still_makes_the_newest_golden_lake(tmp_path: Path) -> None:
     made, newest = tmp_path / "lake", GOLDEN[-1]
     maker().main(made)
     assert json.loads((made / "answers.json").read_text()) == json.loads((newest / "answers.json").read_text())
-    columns = {table.name: (rows_of(made, table.name).schema, rows_of(newest, table.name).schema) for table in TABLES}
-    assert all(one == other for one, other in columns.values()), columns
+    for name in (table.name for table in TABLES if table.folder(newest).is_dir()):  # a new table is no other format
+        assert rows_of(made, name).schema == rows_of(newest, name).schema, name
     assert sum(path.stat().st_size for path in newest.rglob("*") if path.is_file()) < 200_000
 
 
