@@ -41,6 +41,13 @@ class _Body(NamedTuple):
     body: memoryview
 
 
+class _Seen(NamedTuple):
+    """Keep what comes before the body of a plain message: its schema, and what its batch says of its layout."""
+
+    head: bytes
+    layout: Layout
+
+
 class Block:
     """Columns of messages, one message after the other. A column has nulls in none, some or all of its rows."""
 
@@ -110,10 +117,15 @@ def blocks_of(record: Record, messages: Sequence[Message], max_decoded_bytes: in
     alike: dict[tuple[int, ...], list[_Body]] = defaultdict(list)
     usual = tuple(arrow.headers(record))
     heads = arrow.known_headers(record)
+    seen: dict[int, _Seen] = {}
     for index, message in enumerate(messages):
-        body = None
-        if message.headers == usual or _is_native(record, message):
-            body = _plain(record, heads, message.value, index, max_decoded_bytes)
+        body, value = None, message.value
+        if value is not None and (message.headers == usual or _is_native(record, message)):
+            body = _as_seen(seen.get(len(value)), value, index)
+            if body is None:
+                body = _plain(record, heads, value, index, max_decoded_bytes)
+                if body is not None:
+                    seen[len(value)] = _Seen(value[: len(value) - len(body.body) - len(END)], body.layout)
         if body is None:
             others.append(index)
         else:
@@ -139,9 +151,16 @@ def _is_native(record: Record, message: Message) -> bool:
     return message.header("content-type") == arrow.CONTENT_TYPE and message.header("schema") in expected
 
 
-def _plain(record: Record, heads: Sequence[bytes], value: bytes | None, index: int, most: int) -> _Body | None:
+def _as_seen(seen: _Seen | None, value: bytes, index: int) -> _Body | None:
+    """Return a message that has, to the byte, all but the body of one of the same length that was plain."""
+    if seen is None or not (value.startswith(seen.head) and value.endswith(END)):
+        return None
+    return _Body(index, seen.layout, memoryview(value)[len(seen.head) : -len(END)])
+
+
+def _plain(record: Record, heads: Sequence[bytes], value: bytes, index: int, most: int) -> _Body | None:
     """Return a message that is a known schema, one plain batch and the end, to the byte."""
-    if value is None or len(value) > most or not value.endswith(END):
+    if len(value) > most or not value.endswith(END):
         return None
     start = next((len(head) for head in heads if value.startswith(head)), 0)
     if not start or len(value) < start + 8 + len(END):
