@@ -7,7 +7,7 @@ JOBS := 3
 
 BENCHES := codec streams stalls peers evaluate lake simulate pipeline
 
-.PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams $(BENCHES:%=bench-%)
+.PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams soak-lake $(BENCHES:%=bench-%)
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %s\n          %s\n", $$1, $$NF }' $(MAKEFILE_LIST)
@@ -57,3 +57,7 @@ soak-alerts: ## Kill the evaluator for four minutes; the alert log must be that 
 soak-streams: ## Kill workers and evaluator 200 times; windows must be those of the raw rows, alerts those of a quiet run
 	@scripts/set-up.sh --dev
 	@$(BIN)/pytest -m soak tests/streams/live_equals_lake $(ARGS)
+
+soak-lake: ## Make the lake's writers, broker and disk fail for 20 minutes, go on from the last run; no row lost or doubled
+	@scripts/set-up.sh --dev
+	@$(BIN)/python -m tests.lake.soak.run $(ARGS)
