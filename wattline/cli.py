@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "facility": "Publish a facility, or show the one in force.",
     "alerts": "List alerts, or follow them.",
     "sql": "Ask the lake.",
+    "token": "Say who may ask the lake over HTTP.",
     "lake": "Look at the lake and take care of it.",
     "recompute": "Make windows anew from the lake's readings.",
     "top": "Watch racks, feeds, halls and sites against their limits.",

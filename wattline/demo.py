@@ -28,6 +28,7 @@ from wattline.lag import measured
 from wattline.parts import PARTS, Settings, workers
 from wattline.scales import facility_file
 from web.live import LiveState, kept_up, state_now
+from web.tokens import add
 
 REDRAW_SECS = 0.5
 MEASURE_FOLDER_EVERY_SECS = 10.0
@@ -60,10 +61,13 @@ def run(options: Options) -> None:
         _say(f"starting Apache Kafka; data and logs in {folder.path}")
         with EmbeddedKafka(folder.path / "kafka", quick_start=True) as kafka:
             asyncio.run(_prepare(kafka.bootstrap, facility_file(options.scale)))
-            settings = Settings(kafka.bootstrap, folder.path / "lake", roll_up_workers=1, web_port=ports.free(1)[0])
+            tokens = folder.path / "tokens"
+            settings = Settings(
+                kafka.bootstrap, folder.path / "lake", roll_up_workers=1, web_port=ports.free(1)[0], tokens=tokens
+            )
             everyone = [*workers(PARTS, settings), simulator(options, kafka.bootstrap, folder.path)]
             with Supervisor(everyone, folder.path / "logs", report=_say) as supervisor, _interrupted():
-                asyncio.run(_show(options, settings, folder, supervisor))
+                asyncio.run(_show(options, settings, folder, supervisor, add(tokens, "demo", "sql")))
             _say("stopped: streams, lake and simulation")
     _say(f"kept {folder.path}" if options.keep else f"removed {folder.path}")
 
@@ -87,11 +91,11 @@ def _interrupted() -> Iterator[None]:
         yield
 
 
-async def _show(options: Options, settings: Settings, folder: DemoFolder, supervisor: Supervisor) -> None:
+async def _show(options: Options, settings: Settings, folder: DemoFolder, supervisor: Supervisor, token: str) -> None:
     """Draw until the duration has passed, the folder is full, or a worker cannot run at all."""
     started = datetime.now(UTC)
     state = await state_now(settings.bootstrap, await published.read_registry(settings.bootstrap), started)
-    where = _where(settings, folder)
+    where = _where(settings, folder, token)
     async with kept_up(state, settings.bootstrap, started), measured(settings.lake, settings.bootstrap) as lag:
         with _screen() as draw:
             async for now in _ticks(started, options.duration_secs):
@@ -116,8 +120,8 @@ async def _is_full(folder: DemoFolder, now: datetime, started: datetime) -> bool
     return is_due and await asyncio.to_thread(lambda: folder.is_full)
 
 
-def _where(settings: Settings, folder: DemoFolder) -> str:
-    """Return where data, logs and Kafka are, and a question to try."""
+def _where(settings: Settings, folder: DemoFolder, token: str) -> str:
+    """Return where data, logs and Kafka are, and a question to try, at a shell and over HTTP."""
     ask = "SELECT subject, round(power_watts / 1e6, 2) AS megawatts FROM windows WHERE subject_kind = 'site' "
     ask += "ORDER BY window_start DESC LIMIT 4"
     wattline = sys.argv[0] if sys.argv[0].endswith("wattline") else "wattline"
@@ -125,6 +129,8 @@ def _where(settings: Settings, folder: DemoFolder) -> str:
         f"data {folder.path} · logs {folder.path / 'logs'} · truth {folder.path / 'truth.jsonl'}",
         f"Kafka {settings.bootstrap} · metrics http://127.0.0.1:{settings.web_port}/ · Ctrl-C ends it all",
         f'ask: {wattline} sql --lake {settings.lake} "{ask}"',
+        f"or: curl -s http://127.0.0.1:{settings.web_port}/api/sql?format=csv -H 'Authorization: Bearer {token}' "
+        f"-d 'FROM sites'",
     ]
     return "\n".join(lines)
 

@@ -35,3 +35,12 @@ lake_option = click.option(
     metavar="DIR",
     help="Folder of the lake (WATTLINE_LAKE).",
 )
+
+tokens_option = click.option(
+    "--tokens",
+    "tokens_path",
+    envvar="WATTLINE_TOKENS",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Tokens of who may ask over HTTP (WATTLINE_TOKENS). [default: tokens in the user's folder]",
+)

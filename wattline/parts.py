@@ -30,7 +30,7 @@ class Settings:
     `rules` None means the rules that ship with Wattline. `first_slot` is not 0 where roll-up runs in several
     programs, such as containers: a slot is one member of the group. `web_port` is where the app listens. With
     `standby` a second worker of each slot of roll-up and evaluate waits for the first to die. With two `groups`
-    both run twice, under two consumer groups.
+    both run twice, under two consumer groups. `tokens` is the file of who may ask in SQL, None the usual one.
     """
 
     bootstrap: str
@@ -42,6 +42,7 @@ class Settings:
     web_port: int = WEB_PORT
     standby: bool = False
     groups: int = 1
+    tokens: Path | None = None
 
 
 GROUPS = ("", "b")
@@ -68,10 +69,11 @@ def worker(part: str, slot: int, settings: Settings, group: str = "", role: str 
     One that stands by is told the same as the one that it waits for: whichever has the slot runs.
     """
     options = ["--slot", str(slot), "--bootstrap", settings.bootstrap, "--clock", settings.clock]
-    if part in ("lake", "upkeep", "history"):
+    if part in ("lake", "upkeep", "history", "web"):
         options += ["--lake", str(settings.lake)]
     if part == "web":
         options += ["--port", str(settings.web_port)]
+        options += ["--tokens", str(settings.tokens)] if settings.tokens else []
     if part == "evaluate" and settings.rules is not None:
         options += ["--rules", str(settings.rules)]
     if group:

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from web import sql
+from web.asking import Asking
 from web.metrics import StateCollector
 from web.state import State, longest_lag
 
@@ -29,13 +31,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_app(state: State, clock: Clock = utc_now) -> Starlette:
-    """Return the app that shows `state`."""
+def make_app(state: State, clock: Clock = utc_now, asking: Asking | None = None) -> Starlette:
+    """Return the app that shows `state`, and answers SQL where there is somebody to ask."""
 
     async def index(_: Request) -> Response:
         return PlainTextResponse(
             "Wattline: /health says whether the streams do well and what is wrong, "
-            "/metrics says it to Prometheus (?racks=1 with every rack).\n"
+            "/metrics says it to Prometheus (?racks=1 with every rack), /api/sql asks the lake.\n"
         )
 
     async def health(_: Request) -> Response:
@@ -44,12 +46,16 @@ def make_app(state: State, clock: Clock = utc_now) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(StateCollector(state, clock, racks=request.query_params.get("racks") == "1"))
+        registry.register(StateCollector(state, clock, asking, racks=request.query_params.get("racks") == "1"))
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), media_type=None, headers={"content-type": content_type})
 
     routes = [Route("/", index), Route("/health", health), Route("/metrics", metrics)]
-    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))])
+    routes += [] if asking is None else [sql.route(asking)]
+    only_here = Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))
+    # Not `asking.running` itself: Starlette hands over the app.
+    lifespan = None if asking is None else lambda _: asking.running()
+    return Starlette(routes=routes, middleware=[only_here], lifespan=lifespan)
 
 
 def as_json(state: State, now: datetime) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import polars as pl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from web.asking import Asking
 from web.live import LiveState
 from web.state import State
 from web.workers import Worker
@@ -65,6 +66,9 @@ METRICS: dict[str, Described] = {
     "wattline_reporting": Described(SUBJECT, "Meters or GPUs that reported in the newest second"),
     "wattline_expected": Described(SUBJECT, "Meters or GPUs that should report"),
     "wattline_data_age_seconds": Described(SUBJECT, "Age of the oldest reading in the newest second"),
+    "wattline_sql_running": Described((), "Queries over HTTP that run now"),
+    "wattline_sql_queued": Described((), "Queries over HTTP that wait for their turn"),
+    "wattline_sql_queries_total": Described(("reason",), "Queries over HTTP by how they ended; answered is well"),
 }
 """Every metric by its name."""
 
@@ -83,8 +87,11 @@ _SEVERITIES = ("info", "warning", "critical")
 class StateCollector(Collector):
     """Collect from a state, with racks only where they are asked for: they are thirty times the rest."""
 
-    def __init__(self, state: State, clock: Callable[[], datetime], *, racks: bool) -> None:
+    def __init__(
+        self, state: State, clock: Callable[[], datetime], asking: Asking | None = None, *, racks: bool
+    ) -> None:
         self._state = state
+        self._asking = asking
         self._clock = clock
         self._racks = racks
 
@@ -92,7 +99,8 @@ class StateCollector(Collector):
         """Yield every family that has a sample."""
         now = self._clock()
         families: dict[str, Metric] = {}
-        for name, labels, value in _samples(self._state, now, racks=self._racks):
+        samples = _samples(self._state, now, racks=self._racks)
+        for name, labels, value in chain(samples, _of_asking(self._asking)):
             if value is not None:
                 family = families.get(name) or families.setdefault(name, _family(name))
                 family.add_metric(labels, value)  # type: ignore[attr-defined]
@@ -124,6 +132,14 @@ def _samples(state: State, now: datetime, *, racks: bool) -> Iterator[Sample]:
         for site, end in sorted(state.live.closed.items()):
             yield "wattline_closed_age_seconds", (site,), (now - end).total_seconds()
         yield from _of_windows(state.live, now, racks=racks)
+
+
+def _of_asking(asking: Asking | None) -> Iterator[Sample]:
+    if asking is not None:
+        yield "wattline_sql_running", (), asking.turns.running.total()
+        yield "wattline_sql_queued", (), asking.turns.queued
+        for reason, count in asking.ended.items():
+            yield "wattline_sql_queries_total", (reason,), count
 
 
 def _of_worker(worker: Worker, now: datetime) -> Iterator[Sample]:

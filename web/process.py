@@ -10,19 +10,24 @@ import socket
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
 import uvloop
 
+from broker.folders import user_folder
 from broker.health import Counted, Reporter, reads_no_partition
 from broker.watchdog import Watchdog
 from schemas.admission import Clock
 from schemas.errors import ConfigurationError, UnavailableError
 from web.app import make_app, utc_now
+from web.asking import Asking
+from web.audit import Audit
 from web.canary import sing
 from web.following import keep_up
 from web.state import State
+from web.tokens import TokenFile, token_file
 
 LOOPBACK = ("127.0.0.1", "localhost")
 GRACE_SECS = 2
@@ -30,13 +35,18 @@ MOST_CONNECTIONS = 64
 
 
 class WebSettings(NamedTuple):
-    """Say where the app listens; `canary_secs` is how often the canary's alert must come out."""
+    """Say where the app listens; `canary_secs` is how often the canary's alert must come out.
+
+    SQL is answered from `lake`, to who has a token of the file `tokens`; None = not at all, and the usual file.
+    """
 
     slot: int = 0
     host: str = "127.0.0.1"
     port: int = 8420
     clock: Clock = "wall"
     canary_secs: float = 300.0
+    lake: Path | None = None
+    tokens: Path | None = None
 
 
 def run(bootstrap: str, settings: WebSettings) -> None:
@@ -78,13 +88,21 @@ class Server(uvicorn.Server):
         yield
 
 
+def _asking(settings: WebSettings) -> Asking | None:
+    """Return who answers SQL, where there is a lake to ask."""
+    if settings.lake is None:
+        return None
+    audit = Audit(user_folder() / "audit" / "sql.jsonl")
+    return Asking(settings.lake, TokenFile(settings.tokens or token_file()), audit)
+
+
 async def _run(bootstrap: str, settings: WebSettings, listener: socket.socket) -> None:
     Watchdog(f"web-{settings.slot}", _say).start()
     has_canary = settings.clock == "wall"
     every = timedelta(seconds=settings.canary_secs) if has_canary else None
     state = State(utc_now(), every)
     config = uvicorn.Config(
-        make_app(state),
+        make_app(state, asking=_asking(settings)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,10 +16,13 @@ from schemas.subject import SubjectKind
 from tests.web.states import NOW, STARTED, closing, health, heard, sung, window
 from wattline.scales import facility_file
 from web.app import make_app
+from web.asking import Asking
+from web.audit import Audit
 from web.live import LiveState
 from web.metrics import METRICS
 from web.process import listening
 from web.state import State
+from web.tokens import TokenFile
 
 HALL, RACK = "ruh/h1", "ruh/h1/r01/k03"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -44,8 +48,8 @@ def state(facility: Registry) -> State:
     return state
 
 
-def client(state: State) -> TestClient:
-    return TestClient(make_app(state, lambda: NOW), base_url="http://127.0.0.1:8420")
+def client(state: State, asking: Asking | None = None) -> TestClient:
+    return TestClient(make_app(state, lambda: NOW, asking), base_url="http://127.0.0.1:8420")
 
 
 def samples(text: str) -> Samples:
@@ -125,9 +129,10 @@ def test_before_anything_is_known_there_is_no_made_up_value() -> None:
     assert {name for name, _ in found} == {"wattline_healthy", "wattline_unreadable_messages_total"}
 
 
-def test_every_metric_of_the_reference_has_a_sample_and_its_own_type_and_words(state: State) -> None:
+def test_every_metric_of_the_reference_has_a_sample_and_its_own_type_and_words(state: State, tmp_path: Path) -> None:
     assert state.live is not None
-    text = client(state).get("/metrics").text
+    asking = Asking(tmp_path, TokenFile(tmp_path / "tokens"), Audit(tmp_path / "audit.jsonl"))
+    text = client(state, asking).get("/metrics").text
     assert {name for name, _ in samples(text)} == set(METRICS)
     for name, metric in METRICS.items():
         assert f"# HELP {name} {metric.about}" in text

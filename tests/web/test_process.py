@@ -24,8 +24,8 @@ make_app = process.make_app
 async def wedge(request):
     time.sleep(60)
 
-def make(state):
-    app = make_app(state)
+def make(state, **more):
+    app = make_app(state, **more)
     app.router.routes.append(Route("/wedge", wedge))
     return app
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from schemas.admission import Clock
-from wattline.options import bootstrap_option, lake_option
+from wattline.options import bootstrap_option, lake_option, tokens_option
 from wattline.parts import WEB_PORT
 
 slot_option = click.option("--slot", type=click.IntRange(0), default=0, show_default=True, help="Slot of this worker.")
@@ -93,10 +93,19 @@ def history(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=WEB_PORT, show_default=True, help="Port to listen on.")
 @click.option("--canary-secs", type=click.FloatRange(5), default=300.0, show_default=True, help="Between canaries.")
+@lake_option
+@tokens_option
 def web(  # noqa: PLR0917
-    slot: int, bootstrap: str, clock: Clock, host: str, port: int, canary_secs: float
+    slot: int,
+    bootstrap: str,
+    clock: Clock,
+    host: str,
+    port: int,
+    canary_secs: float,
+    lake: Path,
+    tokens_path: Path | None,
 ) -> None:
-    """Say on /metrics and /health how the streams do, and send the canary."""
+    """Say on /metrics and /health how the streams do, answer SQL on /api/sql, and send the canary."""
     from web.process import WebSettings, run
 
-    run(bootstrap, WebSettings(slot=slot, host=host, port=port, clock=clock, canary_secs=canary_secs))
+    run(bootstrap, WebSettings(slot, host, port, clock, canary_secs, lake, tokens_path))
