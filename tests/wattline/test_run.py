@@ -53,7 +53,7 @@ def test_each_part_is_told_what_it_needs_and_no_more() -> None:
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock event --lake /lake",
         "upkeep-0": "worker upkeep --slot 0 --bootstrap host:1 --clock event --lake /lake",
         "history-0": "worker history --slot 0 --bootstrap host:1 --clock event --lake /lake",
-        "web-0": "worker web --slot 0 --bootstrap host:1 --clock event --port 8420",
+        "web-0": "worker web --slot 0 --bootstrap host:1 --clock event --lake /lake --port 8420",
     }
 
 
