@@ -21,6 +21,7 @@ from schemas.errors import WattlineError
 from schemas.topics import BY_NAME as TOPICS
 from sinks.lake.ledger import read_position
 from sinks.lake.positions import Source
+from sinks.lake.repeated import read_repeated
 from sinks.lake.tables import BY_NAME, Table
 from sinks.sql.snapshot import Span as Times
 from sinks.sql.snapshot import live_files, open_table
@@ -32,6 +33,10 @@ NEEDED = SOURCES | {"facility": "facility.v1", "rejected": "telemetry.rejected.v
 """The tables that a recomputation reads, which are committed one by one."""
 ON_TIME_MICROSECONDS = 60_000_000
 """So long after its end what belongs to a stretch is on time; of that every offset must be there."""
+
+
+_FIRST_FILES = 24
+"""So many of the oldest files say which messages of the log's start have no row because they were repeated."""
 
 
 class IncompleteError(WattlineError):
@@ -74,7 +79,7 @@ def require_complete(lake: Path, span: Span, clock: Clock) -> None:
         if delta is None:
             continue
         appended = _Appended(delta, BY_NAME[name])
-        refused = _refused(lake, topic)
+        refused = pl.concat([_refused(lake, topic), appended.repeated(*(window if clock == "wall" else (None, None)))])
         read = [number for number in range(TOPICS[topic].partitions) if read_position(delta, Source(topic, number))]
         _require_beginning(topic, appended.oldest(), refused, read, window[0] if clock == "wall" else None)
         _require_no_hole(topic, appended.between(*(window if clock == "wall" else (None, None))), refused)
@@ -145,10 +150,17 @@ class _Appended:
 
     def between(self, since: datetime | None, until: datetime | None) -> pl.DataFrame:
         """Return (_partition, _offset, _appended) of the rows of the files that reach into a stretch of appending."""
-        files = self._files
-        if since is not None and until is not None:
-            files = files.filter((pl.col("high") >= since) & (pl.col("low") <= until))
-        return _places(files["uri"].to_list())
+        return _places(self._reaching(since, until)["uri"].to_list())
+
+    def repeated(self, since: datetime | None, until: datetime | None) -> pl.DataFrame:
+        """Return (_partition, _offset) of messages of a stretch, or the log's start, that stand repeated elsewhere."""
+        files = pl.concat([self._files.head(_FIRST_FILES), self._reaching(since, until)]).unique("uri")
+        return read_repeated(Path(uri) for uri in files["uri"])
+
+    def _reaching(self, since: datetime | None, until: datetime | None) -> pl.DataFrame:
+        if since is None or until is None:
+            return self._files
+        return self._files.filter((pl.col("high") >= since) & (pl.col("low") <= until))
 
     def oldest(self) -> dict[int, tuple[int, datetime]]:
         """Return the first offset of each partition that has rows, and when it was appended."""

@@ -12,6 +12,7 @@ from schemas.histogram import Metric
 
 PLACE_ORDER = ("_partition", "_offset", "_row")
 _VERSION = ("version_admission", "version_facility", "version_generation", "version_readings", "version_digest")
+_SUBJECT = ("subject_kind", "subject")
 _WINDOW = ("subject_kind", "subject", "every_seconds", "window_start")
 
 
@@ -28,9 +29,11 @@ class Identity(NamedTuple):
     Of rows with one `key` that with the greatest `greatest` stands, compared from left to right, null least; of equals
     the first in the log, or the `newest`. Where there is a `whole`, first of all only the rows with the greatest
     `greatest` within it (and on the same side of `apart`) stand: the bins of one version of a histogram.
-    `is_within_hour` tells that all rows of one key lie in one hour.
+    `is_within_hour` tells that all rows of one key lie in one hour. Rows that compete have the same values of `cut`,
+    the first columns of the table's sort: an hour can be taken apart there; where it is empty an hour is taken whole.
     """
 
+    cut: tuple[str, ...]
     key: tuple[str, ...]
     greatest: tuple[str, ...] = ()
     newest: bool = False
@@ -39,29 +42,36 @@ class Identity(NamedTuple):
     is_within_hour: bool = True
 
 
-_EVERY_ROW = Identity(PLACE_ORDER)
+_EVERY_ROW = Identity(("_offset",), PLACE_ORDER)
 """Of tables whose every row is kept; one place is in a table once, since the table owns the offsets."""
 
 IDENTITIES: dict[str, Identity] = {
     "gpu": Identity(
+        ("rack",),
         ("rack", "node", "gpu", "instance", "time", "unregistered_path"),
         ("power_deciwatts", "utilization_e4", "energy_whole_joules", "temperature_celsius"),
     ),
     "power": Identity(
+        ("meter",),
         ("meter", "phase", "time", "unregistered_path"),
         ("power_watts", "energy_joules", "current_amps", "interval_seconds"),
     ),
     "jobs": _EVERY_ROW,
-    "progress": Identity(("job", "time"), newest=True),
-    "windows_1s": Identity(_WINDOW, _VERSION),
-    "windows_1m": Identity(_WINDOW, _VERSION),
+    "progress": Identity((), ("job", "time"), newest=True),
+    "windows_1s": Identity(_SUBJECT, _WINDOW, _VERSION),
+    "windows_1m": Identity(_SUBJECT, _WINDOW, _VERSION),
     "histograms": Identity(
-        (*_WINDOW, "metric", "bin"), _VERSION, whole=_WINDOW, apart=Apart("metric", Metric.POWER_WATTS.value)
+        _SUBJECT,
+        (*_WINDOW, "metric", "bin"),
+        _VERSION,
+        whole=_WINDOW,
+        apart=Apart("metric", Metric.POWER_WATTS.value),
     ),
-    "alerts": Identity(("id", "transition", "at")),
+    "alerts": Identity((), ("id", "transition", "at")),
     # Its hour is that of the append: a restart may tell a refusal again in a later one.
-    "rejected": Identity(("topic", "partition", "offset", "row"), is_within_hour=False),
+    "rejected": Identity(("_offset",), ("topic", "partition", "offset", "row"), is_within_hour=False),
     "facility": _EVERY_ROW,
+    "adoptions": _EVERY_ROW,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -29,6 +30,10 @@ from sinks.lake.tables import Table
 LOG = "_delta_log"
 COUNTS = "wattline"
 """The key in a commit's own words under which it counts its actions, for the check at start-up."""
+
+APPENDED = "_appended"
+HOUR_PREFIX = "hour-"
+"""How the names of files begin that compaction made; those of the writer begin with `flush-`."""
 
 REPLACING = "replace"
 """The application transaction that every commit which removes files moves: of two of one snapshot only one is made."""
@@ -59,11 +64,18 @@ class ReplacedError(Exception):
 
 
 class LiveFile(NamedTuple):
-    """Name a file of a snapshot; `path` is relative to the table's folder."""
+    """Name a file of a snapshot; `path` is relative to the table's folder, `appended` its newest append, UTC."""
 
     path: str
     size: int
     hour: str
+    rows: int
+    appended: datetime | None = None
+
+    @property
+    def is_of_hour(self) -> bool:
+        """Tell whether compaction made it: its rows are by device and time, each identity once."""
+        return self.path.rpartition("/")[2].startswith(HOUR_PREFIX)
 
 
 class Ledger:
@@ -143,8 +155,18 @@ class Ledger:
 
     def live(self) -> dict[str, LiveFile]:
         """Return the files of the snapshot by path."""
-        actions = pa.table(self._delta.get_add_actions()).select(["path", "size_bytes", "partition"]).to_pylist()
-        return {each["path"]: LiveFile(each["path"], each["size_bytes"], each["partition"]["hour"]) for each in actions}
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        appended = f"max.{APPENDED}"
+        columns = {
+            "path": "path",
+            "size_bytes": "size",
+            "partition.hour": "hour",
+            "num_records": "rows",
+            appended: "appended",
+        }
+        present = [name for name in columns if name in actions.column_names]
+        found = actions.select(present).rename_columns([columns[name] for name in present]).to_pylist()
+        return {each["path"]: LiveFile(**each) for each in found}
 
     def transaction(self, app: str) -> int | None:
         """Return the version of an application transaction in the snapshot."""

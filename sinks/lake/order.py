@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from sinks.lake.tables import MIXED_HOUR, Table
 
-_HOUR_MICROSECONDS = 3_600_000_000
+HOUR_MICROSECONDS = 3_600_000_000
 _PACKED_BITS = 63
 LOG_ORDER = ("_partition", "_offset", "_row")
 """Where a table's own order leaves rows equal, they lie as in the log, in whatever order a flush took them in."""
@@ -26,7 +26,7 @@ def by_hour(rows: pa.Table, table: Table, max_hours: int) -> Iterator[tuple[str,
     """
     if not rows.num_rows:
         return
-    hours = _integers(rows.column(table.hour_of)) // _HOUR_MICROSECONDS
+    hours = _integers(rows.column(table.hour_of)) // HOUR_MICROSECONDS
     by = (*table.sort, *LOG_ORDER)
     if (first := hours.min()) == hours.max():  # the rule when live, and np.unique would sort
         yield hour_text(first), in_order(rows, by)
@@ -67,8 +67,10 @@ def packed_key(columns: Sequence[Integers]) -> Integers:
 
 def _from_zero(column: Integers) -> tuple[Integers, int]:
     """Return the column less its least value, and how many bits that takes."""
-    low = int(column.min(initial=0))
-    return column - low, (int(column.max(initial=0)) - low).bit_length()
+    if not len(column):
+        return column, 0
+    low = int(column.min())
+    return column - low, (int(column.max()) - low).bit_length()
 
 
 def _ranks(column: Integers) -> Integers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -43,7 +43,7 @@ class ParquetFile(NamedTuple):
     statistics: str
 
 
-class _Hashing:
+class Hashing:
     """Write to a file and hash what is written, so that the bytes are never read back for it."""
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -53,14 +53,17 @@ class _Hashing:
         self.closed = False
 
     def write(self, piece: bytes) -> int:
+        """Write and hash a piece."""
         self.digest.update(piece)
         self.size += len(piece)
         return self._raw.write(piece)
 
     def flush(self) -> None:
+        """Hand on what is buffered."""
         self._raw.flush()
 
     def close(self) -> None:
+        """Take no more; the file below is closed by who opened it."""
         self.closed = True
 
 
@@ -85,7 +88,7 @@ def write_file(rows: pa.Table, hour: str, table: Table, folder: Path, step: Step
         temporary.unlink(missing_ok=True)
         raise
     step("file named")
-    _check_footer(target, rows.num_rows)
+    check_footer(target, rows.num_rows)
     path = str(target.relative_to(folder))
     return ParquetFile(path, hour, size, rows.num_rows, sha256, statistics(rows, table))
 
@@ -98,15 +101,42 @@ def remove_files(files: list[ParquetFile], folder: Path) -> None:
 
 def statistics(rows: pa.Table, table: Table) -> str:
     """Return Delta's statistics: the number of rows, and the bounds of what readers prune by."""
-    names = pruned_by(table)
-    bounds = {name: pc.min_max(rows.column(name)).as_py() for name in names}
-    bounds = {name: bound for name, bound in bounds.items() if bound["min"] is not None}
+    return told([bounds_of(rows, table)])
+
+
+class Bounds(NamedTuple):
+    """Say of some rows how many there are, and of each column that readers prune by its least, greatest and nulls."""
+
+    rows: int
+    low: dict[str, int | datetime]
+    high: dict[str, int | datetime]
+    nulls: dict[str, int]
+
+
+def bounds_of(rows: pa.Table, table: Table) -> Bounds:
+    """Return the bounds of rows; a column of nulls alone has none."""
+    found = {name: pc.min_max(rows.column(name)).as_py() for name in pruned_by(table)}
+    found = {name: bound for name, bound in found.items() if bound["min"] is not None}
+    return Bounds(
+        rows.num_rows,
+        {name: bound["min"] for name, bound in found.items()},
+        {name: bound["max"] for name, bound in found.items()},
+        {name: rows.column(name).null_count for name in pruned_by(table)},
+    )
+
+
+def told(parts: Sequence[Bounds]) -> str:
+    """Return the statistics of a file that is made of parts, as Delta keeps them."""
+    low = {name for part in parts for name in part.low}
     return json.dumps(
         {
-            "numRecords": rows.num_rows,
-            "minValues": {name: _text(bound["min"]) for name, bound in bounds.items()},
-            "maxValues": {name: _text(bound["max"]) for name, bound in bounds.items()},
-            "nullCount": {name: rows.column(name).null_count for name in names},
+            "numRecords": sum(part.rows for part in parts),
+            "minValues": {name: _text(min(part.low[name] for part in parts if name in part.low)) for name in low},
+            "maxValues": {name: _text(max(part.high[name] for part in parts if name in part.high)) for name in low},
+            "nullCount": {
+                name: sum(part.nulls.get(name, 0) for part in parts)
+                for name in {name for part in parts for name in part.nulls}
+            },
         }
     )
 
@@ -122,13 +152,14 @@ def _text(value: int | datetime) -> int | str:
 
 def _write(rows: pa.Table, table: Table, path: Path) -> tuple[int, str]:
     with path.open("xb") as raw:
-        hashing = _Hashing(raw)
+        hashing = Hashing(raw)
         with pq.ParquetWriter(pa.PythonFile(hashing, mode="w"), rows.schema, **settings(table)) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
     return hashing.size, hashing.digest.hexdigest()
 
 
-def _check_footer(path: Path, rows: int) -> None:
+def check_footer(path: Path, rows: int) -> None:
+    """Raise UnavailableError where the footer of a file does not count the rows that were written."""
     counted = pq.ParquetFile(path).metadata.num_rows
     if counted != rows:
         raise UnavailableError(
@@ -165,6 +196,12 @@ def _settings(table: Table, encodings: Encodings, level: int) -> dict[str, objec
         # Bounds of every column cost a tenth of the writing; these are the ones that queries prune by.
         "write_statistics": [*pruned_by(table)],
     }
+
+
+def passing_settings(table: Table) -> dict[str, object]:
+    """Return pyarrow's settings for a file that is read once and removed."""
+    quick = _settings(table, FLUSH_ENCODINGS, level=1)
+    return {**quick, "compression": "lz4", "compression_level": None, "write_statistics": False}
 
 
 def clear_temporary(folder: Path) -> None:
