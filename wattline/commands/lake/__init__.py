@@ -8,6 +8,7 @@ import click
 
 VERBS: dict[str, str] = {
     "status": "Show rows, files, newest times and positions of every table.",
+    "compact": "Make few sorted files of the many of each closed hour.",
     "vacuum": "Remove files that no table has had for a day.",
     "backup": "Add the lake as it is now to the backups in a folder.",
     "restore": "Bring a lake back from a backup.",

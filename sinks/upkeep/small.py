@@ -1,0 +1,84 @@
+"""The duty that keeps tables small: closed hours are compacted, mixed files taken apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from deltalake import DeltaTable
+
+from schemas.errors import WattlineError
+from sinks.lake.ledger import Ledger, LiveFile, ReplacedError
+from sinks.lake.parquet import Step
+from sinks.lake.tables import MIXED_HOUR, TABLES, Table
+from sinks.upkeep.closed import due_hours, is_quiet
+from sinks.upkeep.compaction import HALF_MADE, clear, compact_hour
+from sinks.upkeep.mixed import unmix
+
+TURN_SECS = 120.0
+"""After so long the other duties have their turn; what is left is done in the next one."""
+
+
+class Compaction:
+    """Compact what is due, table by table; what was refused is tried again once it has changed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, step: Step = lambda _: None) -> None:
+        self._clock, self._step = clock, step
+        self._refused: dict[tuple[str, str], object] = {}
+        self._first = 0
+
+    def __call__(self, lake: Path, now: datetime) -> Iterator[str]:
+        """Yield a sentence for each hour."""
+        end = self._clock() + TURN_SECS
+        for number in range(len(TABLES)):
+            at = (self._first + number) % len(TABLES)
+            ledger = open_ledger(TABLES[at], lake, self._step)
+            if ledger is None:
+                continue
+            for sentence in self._table(ledger, now.astimezone(UTC).replace(tzinfo=None)):
+                yield sentence
+                if self._clock() > end:
+                    self._first = at
+                    return
+
+    def _table(self, ledger: Ledger, now: datetime) -> Iterator[str]:
+        clear(ledger.folder / HALF_MADE)  # of one that was killed
+        live = ledger.live()
+        newest = max((file.appended for file in live.values() if file.appended), default=now)
+        populated = len({file.hour for file in live.values()})
+        for file in live.values():
+            if file.hour == MIXED_HOUR and is_quiet(file.appended or now, newest, now):
+                yield from self._tried(ledger, file.path, populated, partial(unmix, ledger, file, self._step))
+        live = ledger.live()
+        for hour in due_hours(live.values(), now):
+            yield from self._tried(ledger, hour, _paths(live, hour), partial(compact_hour, ledger, hour, self._step))
+
+    def _tried(self, ledger: Ledger, what: str, state: object, act: Callable[[], object | None]) -> Iterator[str]:
+        """Act, unless the very same was refused or had nothing to do; a refusal stops no other hour."""
+        key = ledger.table.name, what
+        if self._refused.get(key) == state:
+            return
+        try:
+            told = act()
+        except (WattlineError, ReplacedError) as error:
+            self._refused[key] = state
+            yield f"{ledger.table.name} {what} stays as it is: {error}"
+            ledger.reopen()
+            return
+        if told is None:
+            self._refused[key] = state
+        else:
+            self._refused.pop(key, None)
+            yield str(told)
+
+
+def open_ledger(table: Table, lake: Path, step: Step = lambda _: None) -> Ledger | None:
+    """Open a table of a lake; None where nobody has written to it yet."""
+    return Ledger(table, lake, step) if DeltaTable.is_deltatable(str(table.folder(lake))) else None
+
+
+def _paths(live: dict[str, LiveFile], hour: str) -> frozenset[str]:
+    return frozenset(path for path, file in live.items() if file.hour == hour)
