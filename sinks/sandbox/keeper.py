@@ -30,7 +30,7 @@ Reason = Literal["answered", "refused", "out_of_memory", "too_slow", "spilled_to
 
 
 class Answer(NamedTuple):
-    """Hold how a question ended: the bytes of its answer, or a sentence why there are none."""
+    """Hold how a question ended: the bytes of its answer, whole where it was answered, else a sentence why not."""
 
     reason: Reason
     message: str
@@ -84,11 +84,13 @@ class Keeper:
         """
         await self._forker.start()
         async with self._forked(asked) as (running, receiving):
-            reading = asyncio.create_task(_read(receiving, asked.limits.answer_bytes * TOO_LONG))
+            body = bytearray()
+            reading = asyncio.create_task(_read(receiving, body, asked.limits.answer_bytes * TOO_LONG))
             watching = asyncio.create_task(_watch(running, Path(asked.spill), asked.limits))
             try:
                 await asyncio.wait((reading, watching), return_when=asyncio.FIRST_COMPLETED)
-                return await _judged(reading, watching, running, asked)
+                answer = await _judged(reading, watching, running, asked)
+                return answer._replace(body=bytes(body))
             finally:
                 for task in (reading, watching):
                     task.cancel()
@@ -114,21 +116,21 @@ class Keeper:
                 await asyncio.shield(running.gone)
 
 
-async def _read(receiving: socket.socket, most_bytes: int) -> tuple[bytes, Ended | None]:
-    """Return the answer and how it ended; None where it ended without a word.
+async def _read(receiving: socket.socket, body: bytearray, most_bytes: int) -> Ended | None:
+    """Add to `body` what comes of the answer, and return how it ended; None where it ended without a word.
 
     Raises OverflowError for one that is longer than any may be, ValueError for what no cage of ours writes.
     """
-    body, frames = bytearray(), Frames()
+    frames = Frames()
     loop = asyncio.get_running_loop()
     while received := await loop.sock_recv(receiving, 1 << 18):
         for kind, value in frames.take(received):
             if kind == END:
-                return bytes(body), msgspec.json.decode(value, type=Ended)
+                return msgspec.json.decode(value, type=Ended)
             body += value
             if len(body) > most_bytes:
                 raise OverflowError
-    return bytes(body), None
+    return None
 
 
 async def _watch(running: Running, spill: Path, limits: Limits) -> Reason:
@@ -168,10 +170,9 @@ def spilled_bytes(spill: Path) -> int:
     return total
 
 
-Read = asyncio.Task[tuple[bytes, Ended | None]]
-
-
-async def _judged(reading: Read, watching: asyncio.Task[Reason], running: Running, asked: Order) -> Answer:
+async def _judged(
+    reading: asyncio.Task[Ended | None], watching: asyncio.Task[Reason], running: Running, asked: Order
+) -> Answer:
     """Make one answer of what was read and what was watched, after the process has gone."""
     if not reading.done():
         reason = await watching
@@ -179,7 +180,7 @@ async def _judged(reading: Read, watching: asyncio.Task[Reason], running: Runnin
         gone = await running.gone
         return Answer(reason, sentence(reason, asked.limits), most_memory_bytes=gone.most_memory_bytes)
     try:
-        body, ended = reading.result()
+        ended = reading.result()
     except OverflowError:
         return Answer("too_long", sentence("too_long", asked.limits))
     except (ValueError, msgspec.MsgspecError, OSError) as error:
@@ -188,12 +189,12 @@ async def _judged(reading: Read, watching: asyncio.Task[Reason], running: Runnin
     gone = await running.gone
     if ended is None:
         return _died(gone.status, asked.limits)._replace(most_memory_bytes=gone.most_memory_bytes)
-    return _told(body, ended, asked.limits)._replace(most_memory_bytes=gone.most_memory_bytes)
+    return _told(ended, asked.limits)._replace(most_memory_bytes=gone.most_memory_bytes)
 
 
-def _told(body: bytes, ended: Ended, limits: Limits) -> Answer:
+def _told(ended: Ended, limits: Limits) -> Answer:
     if ended.outcome == "answered":
-        return Answer("answered", "", body, ended.rows, ended.truncated, ended.elapsed_seconds)
+        return Answer("answered", "", b"", ended.rows, ended.truncated, ended.elapsed_seconds)
     if ended.outcome == "out_of_memory":
         return Answer("out_of_memory", sentence("out_of_memory", limits))
     return Answer(ended.outcome, ended.message)

@@ -142,4 +142,6 @@ def _ended(error: BaseException) -> Ended:
         return Ended("out_of_memory", text)
     if isinstance(error, NotAQuestionError | duckdb.Error) or (isinstance(error, OSError) and error.errno is None):
         return Ended("refused", text)
+    if isinstance(error, OverflowError | ValueError | pa.ArrowException):  # a date of the year 290,000, a union
+        return Ended("refused", f"a value of the answer cannot be written: {text}; cast it with ::VARCHAR")
     return Ended("failed", f"{type(error).__name__}: {text}")

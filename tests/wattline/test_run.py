@@ -74,5 +74,5 @@ def test_who_stands_by_and_the_second_group_are_told_the_same_and_where_they_bel
         "lake-0": "worker lake --slot 0 --bootstrap host:1 --clock wall --lake /lake",
         "upkeep-0": "worker upkeep --slot 0 --bootstrap host:1 --clock wall --lake /lake",
         "history-0": "worker history --slot 0 --bootstrap host:1 --clock wall --lake /lake",
-        "web-0": "worker web --slot 0 --bootstrap host:1 --clock wall --port 8420",
+        "web-0": "worker web --slot 0 --bootstrap host:1 --clock wall --lake /lake --port 8420",
     }

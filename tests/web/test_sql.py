@@ -127,6 +127,7 @@ def test_since_and_until_bound_the_times(served: Served) -> None:
         ("COPY gpu TO '/tmp/x'", 400, "read-only"),
         ("SELECT 1; SELECT 2", 400, "2 statements"),
         ("SELECT length(repeat('x', 4_000_000_000))", 413, "more than 700 MB of memory"),
+        ("SELECT TIMESTAMP '290000-01-01' AS far", 400, "cast it with ::VARCHAR"),
         ("", 400, "no query"),
         ("SELECT '" + "x" * 300_000 + "'", 413, "at most 256 kB"),
     ],
