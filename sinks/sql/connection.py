@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import ConfigurationError
@@ -15,6 +16,7 @@ from sinks.sql.definition import SETTINGS, Definition, define
 from sinks.sql.dimensions import frames, read_registry
 from sinks.sql.snapshot import Span, live_files
 from sinks.sql.views import VIEWS
+from sinks.upkeep.damage import as_table, read_damage
 
 
 def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
@@ -50,13 +52,17 @@ def definition_of(lake: Path, span: Span | None = None) -> Definition:
     empty |= {f"{table.name}_columns": table.arrow.empty_table() for table in old}
     reading = (_view(table, paths, span or Span(), is_old=table in old) for table, paths in files.items() if paths)
     with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
-        dimensions = {name: frame.to_arrow() for name, frame in frames(read_registry(lake, connection)).items()}
+        dimensions = {"damage": as_table(read_damage(lake))}
+        dimensions |= {name: frame.to_arrow() for name, frame in frames(read_registry(lake, connection)).items()}
     return Definition({**empty, **dimensions}, (*reading, *VIEWS))
 
 
 def _lacks_columns(table: Table, path: str) -> bool:
     """Tell whether a file is of a version that knew fewer columns; then all may be, and no view would find them."""
-    return not set(table.arrow.names) <= set(pq.read_schema(path).names)
+    try:
+        return not set(table.arrow.names) <= set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):  # a damaged file: whoever asks for its rows is told
+        return False
 
 
 def _view(table: Table, files: list[str], span: Span, *, is_old: bool) -> str:

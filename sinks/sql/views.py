@@ -272,5 +272,20 @@ FROM raw.rejected
 QUALIFY {stands("rejected")};
 """
 
-VIEWS: tuple[str, ...] = (DIMENSIONS, GPU, POWER, WINDOWS, HISTOGRAMS, CAMPUS, JOBS, JOB_ENERGY, ALERTS, REJECTED)
+# What upkeep found damaged: a row a file; `lost_rows` are missing from every answer, null = Kafka was not asked yet.
+DAMAGE = "CREATE VIEW damage AS SELECT * FROM raw.damage"
+
+VIEWS: tuple[str, ...] = (
+    DIMENSIONS,
+    GPU,
+    POWER,
+    WINDOWS,
+    HISTOGRAMS,
+    CAMPUS,
+    JOBS,
+    JOB_ENERGY,
+    ALERTS,
+    REJECTED,
+    DAMAGE,
+)
 """Every view, in an order in which each finds those that it reads."""

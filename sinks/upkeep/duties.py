@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sinks.upkeep.agenda import Duty
 from sinks.upkeep.checkpoints import checkpoint_duty
+from sinks.upkeep.refill import Kafka
 from sinks.upkeep.retention import retention_duty
+from sinks.upkeep.scrub import scrub_duty
 from sinks.upkeep.small import Compaction
 from sinks.upkeep.vacuum import vacuum_duty
 
@@ -15,3 +19,10 @@ DUTIES: tuple[Duty, ...] = (
     Duty("vacuum", 3_600, vacuum_duty),
 )
 """A line each; `wattline worker upkeep` does them in turn."""
+
+SCRUB_SECS = 60.0
+
+
+def duties(kafka: Kafka) -> tuple[Duty, ...]:
+    """Return all duties, those that ask Kafka too."""
+    return (*DUTIES, Duty("scrub", SCRUB_SECS, partial(scrub_duty, kafka=kafka, round_secs=SCRUB_SECS)))

@@ -17,6 +17,7 @@ from sinks.sql.connection import connect
 from sinks.sql.output import BINARY, WRITERS
 from sinks.sql.snapshot import Span
 from sinks.sql.statement import one_question
+from sinks.upkeep.damage import missing_note
 from wattline.options import lake_option
 
 _ROWS = 10_000
@@ -37,11 +38,13 @@ def command(  # noqa: PLR0917
     """Ask the lake: QUERY is one SELECT in DuckDB's SQL, or - to read it from stdin.
 
     Views: power, gpu, jobs, progress, job_energy, job_meter_energy, windows, site_power, campus, alerts, episodes,
-    rejected; sites, racks, feeds, meters, limits. Times are UTC.
+    rejected, damage; sites, racks, feeds, meters, limits. Times are UTC.
     """
     if form in BINARY and output is None and sys.stdout.isatty():
         raise click.UsageError(f"--format {form} is not for a terminal: add --output FILE or redirect stdout.")
     connection = connect(lake, Span(since, until))
+    if note := missing_note(lake):
+        click.echo(f"note: {note}", err=True)
     with _refused_queries(connection):
         answer = connection.sql(one_question(connection, sys.stdin.read() if query == "-" else query))
         with _target(output) as out:

@@ -69,9 +69,11 @@ def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float)
 @lake_option
 def upkeep(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
     """Keep the lake small and sound: a list of duties, one after the other."""
+    from sinks.upkeep.duties import duties
     from sinks.upkeep.process import run
+    from sinks.upkeep.refill import Kafka
 
-    run(bootstrap, lake, slot)
+    run(bootstrap, lake, slot, duties(Kafka(bootstrap, clock)))
 
 
 @command.command()
