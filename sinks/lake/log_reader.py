@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,8 @@ from broker.admin import require_topics
 from schemas.errors import UnavailableError
 from schemas.message import Message
 from sinks.lake.positions import Source
+
+log = logging.getLogger(__name__)
 
 _WAIT_SECS = 20.0
 
@@ -75,7 +78,19 @@ async def open_log_reader(bootstrap: str) -> AsyncIterator[LogReader]:
     try:
         yield LogReader(consumer)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer, within_secs: float = 5.0) -> None:
+    """Stop a consumer; a broker that is away keeps nobody from ending.
+
+    Trap: with the broker away `stop` raises the CancelledError of a fetch that it cancelled itself, which looks as if
+    whoever waits for it had been cancelled.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stopping], timeout=within_secs)
+    if not stopping.cancel() and not stopping.cancelled() and (error := stopping.exception()):
+        log.info("lake: a consumer did not stop cleanly: %s", error)
 
 
 async def read_ends(bootstrap: str, sources: Iterable[Source]) -> dict[Source, int]:

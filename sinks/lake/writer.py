@@ -31,6 +31,7 @@ from sinks.lake.flush import Tables
 from sinks.lake.gathered import GapError, Gathered
 from sinks.lake.ledger import PositionMovedError
 from sinks.lake.locks import group_of
+from sinks.lake.log_reader import stop_consumer
 from sinks.lake.parquet import Step
 from sinks.lake.positions import Source
 from sinks.lake.start import place_in_lake
@@ -243,5 +244,4 @@ class Writer:
         try:
             yield consumer, assignment
         finally:
-            with suppress(TimeoutError):  # a broker that is away keeps nobody from ending
-                await asyncio.wait_for(consumer.stop(), _ADVICE_SECS)
+            await stop_consumer(consumer, _ADVICE_SECS)

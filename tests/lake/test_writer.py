@@ -167,6 +167,20 @@ def test_a_broker_that_goes_away_and_comes_back_is_waited_for(
     finish(lake_kafka.bootstrap, writer, tmp_path / "lake")
 
 
+def test_a_writer_ends_cleanly_while_the_broker_is_away(
+    lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
+) -> None:
+    """Fails where the CancelledError that aiokafka's stop lets out counts as an error of the writer."""
+    writer = start_writer(flush_secs=3600.0)
+    writer.wait_for("gathered")
+    (node,) = lake_kafka.nodes
+    node.kill()
+    assert writer.stop() == 0, writer.latest()
+    node.start()
+    assert writer.has_said("entry synced")
+    finish(lake_kafka.bootstrap, start_writer(), tmp_path / "lake")
+
+
 def test_a_disk_that_is_full_for_a_while_costs_nothing_but_time(
     lake_kafka: EmbeddedKafka, start_writer: Start, tmp_path: Path
 ) -> None:

@@ -129,15 +129,21 @@ class Writer:
         """Tell whether it has done a step so often since it had said `since` lines."""
         return self.lines[since:].count(step) >= times
 
-    def wait(self, condition: Callable[[], bool], what: str, within_secs: float = 60.0) -> None:
+    def wait(
+        self, condition: Callable[[], bool], what: str, within_secs: float = 30.0, every_secs: float = 0.01
+    ) -> None:
         """Wait for a condition; raise LateError with its last lines where the writer ended or it takes too long."""
         deadline = time.monotonic() + within_secs
         while not condition():
             if not self.is_alive and not condition():
                 raise LateError(f"writer {self.pid} ended before {what}: {self.lines[-5:]}")
             if time.monotonic() > deadline:
-                raise LateError(f"writer {self.pid}: no {what} in {within_secs:.0f} s: {self.lines[-5:]}")
-            time.sleep(0.01)
+                said = self.lines[-5:]
+                self.signal(signal.SIGUSR1)
+                time.sleep(1)
+                threads = "\n".join(self.lines[-80:])
+                raise LateError(f"writer {self.pid}: no {what} in {within_secs:.0f} s: {said}; it is at\n{threads}")
+            time.sleep(every_secs)
 
     def end(self, number: signal.Signals, within_secs: float = 30.0) -> bool:
         """Send a signal and wait for the end; tell whether it ended cleanly. Its last lines are read by then."""

@@ -24,13 +24,11 @@ import click
 
 from broker.admin import create_topics
 from broker.embedded import EmbeddedKafka
-from sinks.lake.log_reader import read_ends
-from sinks.lake.status import read_status, sources_of
-from sinks.lake.tables import TABLES
 from tests.lake.soak.arena import Arena
 from tests.lake.soak.compare import Found, compare, read_note
 from tests.lake.soak.faults import FAULTS
 from tests.lake.soak.feed import NotingFeeder
+from tests.lake.soak.finish import finish
 from tests.lake.soak.forked import LateError, Zygote
 from tests.lake.soak.tally import HELD, WANTED, Tally
 
@@ -63,7 +61,7 @@ class Soak:
             with NotingFeeder(kafka.bootstrap, self.state / f"acknowledged-{self.name}.parquet", self.name):
                 self._make_faults(kafka, arenas, seconds)
             for arena in arenas:
-                self._finish(kafka.bootstrap, arena)
+                finish(kafka.bootstrap, arena)
             found = [each for arena in arenas for each in compare(arena.lake, read_note(self.state))]
         self.tally.runs += 1
         self.tally.save()
@@ -117,22 +115,6 @@ class Soak:
             arena.is_broker_up.set()
         self.tally.add("broker kill", holding)
         print(f"  {self.tally.total} faults counted", flush=True)
-
-    def _finish(self, bootstrap: str, arena: Arena) -> None:
-        """Let a writer that nobody disturbs come to the end of the log, and end it cleanly."""
-        arena.end_all()
-        writer = arena.start()
-        ends = asyncio.run(read_ends(bootstrap, {source for table in TABLES for source in sources_of(table)}))
-
-        def is_there() -> bool:
-            return all(lag <= 0 for status in read_status(arena.lake, ends) for lag in (status.lag or {}).values())
-
-        while not is_there():
-            writer.wait(lambda: True, "its end")
-            if not writer.is_alive:
-                raise LateError(f"{arena.lake.name}: {writer.lines[-5:]}")
-            time.sleep(0.2)
-        arena.end_all()
 
 
 @contextmanager

@@ -8,11 +8,13 @@ a child of a process that has would panic (traps.md 38). All children end with t
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +55,7 @@ def _be_writer(options: dict[str, Any], output: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        faulthandler.register(signal.SIGUSR1, file=1, all_threads=True)
         if options["is_fenced"] is False:
             take_the_fence_away()
         _tell_revocations()
@@ -60,8 +63,8 @@ def _be_writer(options: dict[str, Any], output: int) -> None:
         run(options["bootstrap"], Path(options["lake"]), WriterSettings(**options["settings"]), step)
         _say(ENDED)
         code = 0
-    except BaseException as error:
-        _say(f"{type(error).__name__}: {error}")
+    except BaseException:
+        _say(traceback.format_exc())
     finally:
         os._exit(code)
 
