@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import TABLES, Table
+from sinks.sql.damage import refusing_damage
 from sinks.sql.definition import SETTINGS, Definition, define
 from sinks.sql.dimensions import frames, read_registry
 from sinks.sql.snapshot import Span, live_files
@@ -26,8 +27,13 @@ def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
     empty view with its columns. `span` leaves out the rows of `gpu`, `power`, `progress`, `windows` and
     `alerts` whose time lies outside of it, and the files of other hours unread.
 
-    Raises ConfigurationError where `lake` is not a folder of a lake.
+    Raises ConfigurationError where `lake` is not a folder of a lake, DataLossError where a file is cut or missing.
     """
+    with refusing_damage(lake):
+        return _connect(lake, span)
+
+
+def _connect(lake: Path, span: Span | None) -> duckdb.DuckDBPyConnection:
     definition = definition_of(lake, span)
     # A large sort would otherwise spill into a folder `.tmp` of wherever the caller stands.
     spill = Path(tempfile.gettempdir()) / f"wattline-sql-{os.getpid()}"
