@@ -2,6 +2,7 @@
 
     DEST/files/<table>/hour=…/<file>     data, shared by all points, its hash in its name
     DEST/points/<moment>/<table>/_delta_log/…  the log as it was at that moment
+    DEST/points/<moment>/lake.toml       how long it is kept, where the lake has one
     DEST/points/<moment>/point.json      what belongs to it; written last, so what has it is whole
 
 A file's name tells its bytes, so a second backup copies only what is new, and one that was interrupted goes on
@@ -26,6 +27,7 @@ from sinks.lake.durable import make_folder, move, sync_file, sync_folder
 from sinks.lake.locks import FolderLock
 from sinks.upkeep.checksum import DamagedFileError, copy_checked, require_sound
 from sinks.upkeep.log_copy import copy_log, versions_at_one_moment
+from sinks.upkeep.settings import FILE as SETTINGS
 
 FILES = "files"
 POINTS = "points"
@@ -131,6 +133,8 @@ def _stage(lake: Path, staging: Path, now: datetime) -> Point:
         files = dict(zip(actions["path"], actions["size_bytes"], strict=True)) if actions.height else {}
         rows = int(actions["num_records"].sum()) if actions.height else 0
         tables[table] = TablePoint(version, rows, files)
+    if (lake / SETTINGS).exists():
+        sync_file(shutil.copyfile(lake / SETTINGS, staging / SETTINGS))
     return Point(staging.name.removeprefix("."), now, str(lake), tables)
 
 

@@ -11,11 +11,12 @@ from deltalake import DeltaTable
 from schemas.errors import ConfigurationError, DataLossError
 from sinks.lake.durable import make_folder, sync_file, sync_folder
 from sinks.lake.ledger import LOG
-from sinks.lake.locks import lake_lock
+from sinks.lake.locks import lake_lock, upkeep_lock
 from sinks.lake.start import RESTORING
 from sinks.lake.tables import TABLES
 from sinks.upkeep.backup import Point, point_folder, points, pooled
 from sinks.upkeep.checksum import DamagedFileError, copy_checked
+from sinks.upkeep.settings import FILE as SETTINGS
 
 
 class Restored(NamedTuple):
@@ -37,20 +38,25 @@ def restore(source: Path, lake: Path, *, name: str | None = None, despite_damage
     damaged; with `despite_damage` what is damaged is left out and named.
     """
     point = _chosen(source, name)
-    lock = lake_lock(lake)
-    if not lock.try_alone():
-        raise ConfigurationError(f"{lake}: a lake writer is alive; stop it before anything is restored here")
+    writers, upkeep = lake_lock(lake), upkeep_lock(lake)
     try:
+        if not writers.try_alone():
+            raise ConfigurationError(f"{lake}: a lake writer is alive; stop it before anything is restored here")
+        if not upkeep.try_alone():
+            raise ConfigurationError(f"{lake}: a duty of upkeep is under way; stop upkeep before anything is restored")
         _begin(lake, source, point)
         files, size, damaged = _bring_files(source, lake, point, despite_damage=despite_damage)
         for table in point.tables:
             _bring_log(point_folder(source, point) / table, lake / table)
         _require_versions(lake, point)
+        if (point_folder(source, point) / SETTINGS).exists():
+            sync_file(shutil.copyfile(point_folder(source, point) / SETTINGS, lake / SETTINGS))
         (lake / RESTORING).unlink()
         sync_folder(lake)
         return Restored(point, files, size, tuple(damaged))
     finally:
-        lock.release()
+        writers.release()
+        upkeep.release()
 
 
 def _chosen(source: Path, name: str | None) -> Point:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from deltalake import DeltaTable
 
 from broker.admin import admin, create_topics
 from broker.consumer import read_to_end
@@ -27,6 +28,7 @@ from sinks.upkeep.damage import missing_note, read_damage
 from sinks.upkeep.refill import Kafka, refill
 from sinks.upkeep.scrub import scrub
 from sinks.upkeep.settings import UpkeepSettings
+from sinks.upkeep.small import Compaction
 from tests.lake.readings import GPU_TOPIC, START, gpu_frame, rows_of
 
 pytestmark = pytest.mark.kafka
@@ -77,8 +79,8 @@ def rows_by_table(lake: Path) -> dict[str, list[object]]:
 
 
 def damage(lake: Path, table: str, which: slice) -> int:
-    """Flip a bit in some of the files of a table; return how many."""
-    paths = sorted(lake.glob(f"{table}/hour=*/*.parquet"))[which]
+    """Flip a bit in some of the live files of a table; return how many."""
+    paths = [Path(uri) for uri in sorted(DeltaTable(str(lake / table)).file_uris())][which]
     for path in paths:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 4
@@ -104,6 +106,22 @@ def test_a_refilled_lake_is_the_undamaged_one_row_for_row(
     assert missing_note(tmp_path) is None
     assert refill(tmp_path, Kafka(refill_kafka.bootstrap, "event"), NOW) == []
     assert "all are refilled from Kafka" in str(read_damage(tmp_path)[0])
+
+
+@pytest.mark.parametrize("which", [slice(0, 1), slice(None)])
+def test_hours_that_were_compacted_come_back_too(refill_kafka: EmbeddedKafka, tmp_path: Path, which: slice) -> None:
+    write_all(refill_kafka.bootstrap, tmp_path)
+    before = rows_by_table(tmp_path)
+    later = datetime.now(UTC) + timedelta(days=1)
+    assert list(Compaction()(tmp_path, later))
+    assert rows_by_table(tmp_path) == before
+    damaged = sum(damage(tmp_path, table, which) for table in ("gpu", "progress"))
+    assert len(scrub(tmp_path, NOW, UpkeepSettings(), 60).damaged) == damaged
+    done = refill(tmp_path, Kafka(refill_kafka.bootstrap, "event"), NOW)
+    assert [each.lost for each in done] == [0] * damaged
+    assert rows_by_table(tmp_path) == before
+    list(Compaction()(tmp_path, later))
+    assert rows_by_table(tmp_path) == before
 
 
 def test_what_the_writer_has_not_read_yet_is_left_to_it(refill_kafka: EmbeddedKafka, tmp_path: Path) -> None:

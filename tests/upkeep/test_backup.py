@@ -52,6 +52,14 @@ def test_a_restored_lake_is_the_one_that_was_backed_up(tmp_path: Path, *, has_ch
     assert (done.files, done.damaged) == (before.num_rows // 8, ())
 
 
+def test_what_lake_toml_says_comes_back_with_it(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path / "lake", range(1))
+    (lake / "lake.toml").write_text("scrub_days = 3")
+    back_up(lake, tmp_path / "backup", NOW)
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert (tmp_path / "restored" / "lake.toml").read_text() == "scrub_days = 3"
+
+
 def test_a_second_backup_brings_only_what_is_new_and_both_can_be_restored(tmp_path: Path) -> None:
     lake, backup = lake_of(tmp_path / "lake", range(3)), tmp_path / "backup"
     back_up(lake, backup, NOW)
