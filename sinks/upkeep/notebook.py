@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +70,15 @@ def open_notebook(lake: Path) -> Iterator[Notebook]:
         yield Notebook(connection)
     finally:
         connection.close()
+
+
+def read_hashed(lake: Path) -> dict[str, datetime]:
+    """Return what `Notebook.hashed_at` would, and change nothing; nothing is known where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{(lake / FOLDER / _FILE).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return Notebook(connection).hashed_at()
+    except sqlite3.DatabaseError:
+        return {}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ in the notebook, and a lost notebook means beginning anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from sinks.lake.tables import TABLES, Table
 from sinks.upkeep.aside import damage_of, set_aside
 from sinks.upkeep.damage import Damage
 from sinks.upkeep.files import live_files
-from sinks.upkeep.notebook import Notebook, open_notebook
+from sinks.upkeep.notebook import Notebook, open_notebook, read_hashed
 from sinks.upkeep.refill import Kafka, refill
 from sinks.upkeep.settings import UpkeepSettings, read_settings
 
@@ -90,8 +90,7 @@ def scrub(
 
 def oldest_wait(lake: Path, now: datetime) -> timedelta:
     """Return how long ago any live file was last hashed, at most; a new one waits since it was written."""
-    with open_notebook(lake) as notebook:
-        files = _unhashed(lake, notebook)
+    files = _live(lake, read_hashed(lake))
     waits = [now - (file.at or _written(lake, file)) for file in files]
     return max(waits, default=timedelta())
 
@@ -99,14 +98,18 @@ def oldest_wait(lake: Path, now: datetime) -> timedelta:
 def _unhashed(lake: Path, notebook: Notebook) -> list[Unhashed]:
     """Return every live file with when it was last found sound; notes of files that left their table are dropped."""
     hashed = notebook.hashed_at()
-    found = [
+    found = _live(lake, hashed)
+    live = {f"{file.table.name}/{file.path}" for file in found}
+    notebook.forget_hashed([path for path in hashed if path not in live])
+    return found
+
+
+def _live(lake: Path, hashed: Mapping[str, datetime]) -> list[Unhashed]:
+    return [
         Unhashed(table, path, size, hashed.get(f"{table.name}/{path}"))
         for table in TABLES
         for path, size in live_files(lake, table).select("path", "bytes").iter_rows()
     ]
-    live = {f"{file.table.name}/{file.path}" for file in found}
-    notebook.forget_hashed([path for path in hashed if path not in live])
-    return found
 
 
 def _written(lake: Path, file: Unhashed) -> datetime:

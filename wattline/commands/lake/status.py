@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from sinks.lake.log_reader import read_ends
 from sinks.lake.positions import Source
 from sinks.lake.status import TableStatus, read_status, sources_of
 from sinks.lake.tables import TABLES
+from sinks.upkeep.disk import Disk, read_disk, sentences
 from wattline.options import bootstrap_option, lake_option
 
 
@@ -22,13 +24,38 @@ from wattline.options import bootstrap_option, lake_option
 @lake_option
 @bootstrap_option
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(lake: Path, bootstrap: str, form: str) -> None:
-    """Show rows, files, newest times and positions of every table, and its lag where Kafka answers."""
+@click.option("--disk", is_flag=True, help="Only what the lake takes and for how long there is room.")
+def command(lake: Path, bootstrap: str, form: str, disk: bool) -> None:
+    """Show rows, files, newest times and positions of every table, and its lag where Kafka answers.
+
+    Then how much the lake takes, how it grows, when the disk is full, what the budget of lake.toml does, and what is
+    damaged.
+    """
+    now = datetime.now(UTC)
+    if disk:
+        read_status(lake)  # says where there is no lake
+        _show_disk(read_disk(lake, now), form, now)
+        return
     tables = read_status(lake, _ends(bootstrap))
     if form == "json":
         click.echo(json.dumps([_as_json(table) for table in tables], indent=2))
     else:
         Console().print(_grid(tables))
+        _show_disk(read_disk(lake, now), form, now)
+
+
+def _show_disk(disk: Disk, form: str, now: datetime) -> None:
+    if form == "table":
+        for sentence in sentences(disk, now):
+            click.echo(sentence)
+        return
+    numbers = {name: value for name, value in vars(disk).items() if name not in ("settings", "oldest_hash")}
+    told = {
+        "holds_days": disk.holds_days,
+        "disk_budget_bytes": disk.settings.disk_budget_bytes,
+        "oldest_hash_secs": round(disk.oldest_hash.total_seconds()),
+    }
+    click.echo(json.dumps(numbers | told, indent=2))
 
 
 def _ends(bootstrap: str) -> dict[Source, int] | None:
