@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from broker.producer import Producer
-from schemas.health import HEADERS, TOPIC, Health, PartitionHealth, Totals, encode_health, slot_key
+from schemas.health import HEADERS, TOPIC, Health, LakeHealth, PartitionHealth, Totals, encode_health, slot_key
 from schemas.message import Message
 
 REPORT_EVERY_SECS = 5.0
@@ -57,6 +57,7 @@ class Counted:
         self.open_windows: Callable[[], int | None] = lambda: None
         self.too_late: Callable[[], int] = lambda: 0
         self.unregistered: Unlisted | None = None
+        self.lake: Callable[[], LakeHealth | None] = lambda: None
 
     def messages(self, messages: Iterable[Message]) -> None:
         """Count messages that were taken in, in log order by partition."""
@@ -180,6 +181,7 @@ class Reporter:
             unregistered_rows=unlisted.rows if unlisted else 0,
             unregistered=unlisted.names() if unlisted else (),
             partitions=partitions,
+            lake=self._counted.lake(),
         )
 
     async def _report(self) -> None:

@@ -40,6 +40,23 @@ class PartitionHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     lag_seconds: float | None = None
 
 
+class LakeHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Say how a lake does, as upkeep last measured it.
+
+    `days_left` until the disk is full; null = not within ten years. `missing_rows` were in files that were damaged and
+    are not refilled. `oldest_hash_secs` is for how long some file was not held against its hash.
+    """
+
+    live_bytes: dict[str, int]
+    growth_bytes_a_day: dict[str, float]
+    free_bytes: int
+    days_left: int | None = None
+    holds_budget: bool = True
+    set_aside_files: int = 0
+    missing_rows: int = 0
+    oldest_hash_secs: float = 0.0
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Carry the health of one worker.
 
@@ -47,6 +64,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     which its event loop was held up. `open_windows` are seconds that began and did not close; null where it
     makes no windows. `too_late` counts rows that came too late for any window, `unregistered_rows` those of
     devices that no facility had in their second; `unregistered` names the racks and meters of the last minute.
+    `lake` is of the worker that keeps it, null before it was measured.
     """
 
     app: str
@@ -66,6 +84,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unregistered_rows: int = 0
     unregistered: tuple[str, ...] = ()
     partitions: tuple[PartitionHealth, ...] = ()
+    lake: LakeHealth | None = None
 
     @property
     def key(self) -> bytes:

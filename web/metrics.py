@@ -54,6 +54,13 @@ METRICS: dict[str, Described] = {
     "wattline_resident_memory_bytes": Described(SLOT, "Memory that the worker holds"),
     "wattline_cpu_seconds_total": Described(SLOT, "CPU time that the worker has used"),
     "wattline_open_windows": Described(SLOT, "Seconds that began and did not close yet"),
+    "wattline_lake_live_bytes": Described((*SLOT, "table"), "Bytes of the live files of a table"),
+    "wattline_lake_growth_bytes_per_day": Described((*SLOT, "table"), "Bytes a day appended in the last eight days"),
+    "wattline_lake_free_bytes": Described(SLOT, "Bytes free on the disk of the lake"),
+    "wattline_lake_days_left": Described(SLOT, "Days until that disk is full; absent where it is not within ten years"),
+    "wattline_lake_set_aside_files": Described(SLOT, "Files that were found damaged and left their table"),
+    "wattline_lake_missing_rows": Described(SLOT, "Rows of damaged files that are not refilled"),
+    "wattline_lake_oldest_hash_seconds": Described(SLOT, "For how long some file was not held against its hash"),
     "wattline_canary_age_seconds": Described((), "Time since the canary's alert last came out; due every 300 s"),
     "wattline_canary_delay_seconds": Described((), "From the canary's reading to its alert in Kafka, the last time"),
     "wattline_unreadable_messages_total": Described((), "Messages that this app could not read"),
@@ -127,6 +134,7 @@ def _samples(state: State, now: datetime, *, racks: bool) -> Iterator[Sample]:
         if worker.is_heard(now):
             yield from _of_worker_now(worker)
             yield from _of_partitions(worker)
+            yield from _of_lake(worker)
     if state.live is not None:
         yield from _of_alerts(state.live)
         for site, end in sorted(state.live.closed.items()):
@@ -161,6 +169,22 @@ def _of_worker_now(worker: Worker) -> Iterator[Sample]:
     yield "wattline_resident_memory_bytes", slot, health.resident_bytes
     yield "wattline_open_windows", slot, health.open_windows
     yield "wattline_unregistered_places", slot, len(health.unregistered)
+
+
+def _of_lake(worker: Worker) -> Iterator[Sample]:
+    lake = worker.health.lake
+    if lake is None:
+        return
+    slot = (worker.health.app, str(worker.health.slot))
+    for table, count in lake.live_bytes.items():
+        yield "wattline_lake_live_bytes", (*slot, table), count
+    for table, rate in lake.growth_bytes_a_day.items():
+        yield "wattline_lake_growth_bytes_per_day", (*slot, table), rate
+    yield "wattline_lake_free_bytes", slot, lake.free_bytes
+    yield "wattline_lake_days_left", slot, lake.days_left
+    yield "wattline_lake_set_aside_files", slot, lake.set_aside_files
+    yield "wattline_lake_missing_rows", slot, lake.missing_rows
+    yield "wattline_lake_oldest_hash_seconds", slot, lake.oldest_hash_secs
 
 
 def _of_partitions(worker: Worker) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ LAGS_AFTER_SECS: dict[str, float] = {"lake": 60.0}
 USUALLY_LAGS_AFTER_SECS = 10.0
 UNREAD_FOR = timedelta(seconds=15)
 NOT_CLOSED_FOR = timedelta(seconds=15)
+FULL_WITHIN_DAYS = 3
 CANARY_GRACE = timedelta(seconds=30)
 
 
@@ -53,6 +54,7 @@ class State:
             *self._behind(now),
             *self._unread(now),
             *self._not_closed(now),
+            *self._of_lake(now),
             *self._overdue(now),
         ]
 
@@ -89,6 +91,18 @@ class State:
         for site, end in sorted(self.live.closed.items()):
             if now - end > NOT_CLOSED_FOR:
                 yield f"no second of {site} was closed for {words(now - end)}"
+
+    def _of_lake(self, now: datetime) -> Iterator[str]:
+        for worker in self.workers.at(now):
+            lake = worker.health.lake if worker.is_heard(now) else None
+            if lake is None:
+                continue
+            if lake.missing_rows:
+                yield f"{lake.missing_rows:,} rows of the lake are missing: their files were damaged (FROM damage)"
+            if lake.days_left is not None and lake.days_left < FULL_WITHIN_DAYS:
+                yield f"the disk of the lake is full in {lake.days_left} days: `wattline lake status` says why"
+            if not lake.holds_budget:
+                yield "the lake is over its disk_budget_bytes, and no table may be shortened further (lake.toml)"
 
     def _overdue(self, now: datetime) -> Iterator[str]:
         if self.canary_every is None:

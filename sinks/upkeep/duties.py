@@ -6,6 +6,7 @@ from functools import partial
 
 from sinks.upkeep.agenda import Duty
 from sinks.upkeep.checkpoints import checkpoint_duty
+from sinks.upkeep.measure import Measure
 from sinks.upkeep.refill import Kafka
 from sinks.upkeep.retention import retention_duty
 from sinks.upkeep.scrub import scrub_duty
@@ -21,8 +22,13 @@ DUTIES: tuple[Duty, ...] = (
 """A line each; `wattline worker upkeep` does them in turn."""
 
 SCRUB_SECS = 60.0
+MEASURE_SECS = 300.0
 
 
-def duties(kafka: Kafka) -> tuple[Duty, ...]:
-    """Return all duties, those that ask Kafka too."""
-    return (*DUTIES, Duty("scrub", SCRUB_SECS, partial(scrub_duty, kafka=kafka, round_secs=SCRUB_SECS)))
+def duties(kafka: Kafka, measure: Measure) -> tuple[Duty, ...]:
+    """Return all duties: those that ask Kafka too, and the one that measures for the health record."""
+    return (
+        *DUTIES,
+        Duty("scrub", SCRUB_SECS, partial(scrub_duty, kafka=kafka, round_secs=SCRUB_SECS)),
+        Duty("measure", MEASURE_SECS, measure),
+    )

@@ -16,6 +16,7 @@ from sinks.lake.locks import FolderLock, upkeep_place
 from sinks.upkeep.agenda import Duty
 from sinks.upkeep.duties import DUTIES
 from sinks.upkeep.loop import keep
+from sinks.upkeep.measure import Measure
 
 GRACE_SECS = 2.0
 """So long a duty may go on after the process was asked to end. Then it is cut off, as a kill would."""
@@ -24,15 +25,17 @@ RETRY_SECS = 0.25
 log = logging.getLogger(__name__)
 
 
-def run(bootstrap: str, lake: Path, slot: int = 0, duties: Sequence[Duty] = DUTIES) -> None:
+def run(
+    bootstrap: str, lake: Path, slot: int = 0, duties: Sequence[Duty] = DUTIES, measure: Measure | None = None
+) -> None:
     """Keep a lake until SIGTERM or SIGINT. A second process of one lake stands by until the first is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.nice(10)  # what is live cannot wait, this can
-    asyncio.run(_run(bootstrap, lake, slot, duties))
+    asyncio.run(_run(bootstrap, lake, slot, duties, measure or Measure()))
     os._exit(0)  # a duty that is not done is cut off here; Python would wait for native code
 
 
-async def _run(bootstrap: str, lake: Path, slot: int, duties: Sequence[Duty]) -> None:
+async def _run(bootstrap: str, lake: Path, slot: int, duties: Sequence[Duty], measure: Measure) -> None:
     stopping, ended = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -40,7 +43,9 @@ async def _run(bootstrap: str, lake: Path, slot: int, duties: Sequence[Duty]) ->
     place = upkeep_place(lake)
     if not await _is_ours(place, lake, stopping):
         return
-    reporter = Reporter(bootstrap, "upkeep", slot, Counted(), reads_no_partition)
+    counted = Counted()
+    counted.lake = measure.told
+    reporter = Reporter(bootstrap, "upkeep", slot, counted, reads_no_partition)
     reporter.start()
     keeping = threading.Thread(target=keep, args=(lake, duties, ended), name="duties", daemon=True)
     keeping.start()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +23,7 @@ from broker.producer import Producer
 from schemas.arrow import encode, headers
 from schemas.errors import UnavailableError
 from schemas.gpu import GPU
+from schemas.health import LakeHealth, decode_health
 from sinks.lake.flush import Tables
 from sinks.lake.log_check import check_log
 from sinks.lake.positions import Source
@@ -29,7 +33,9 @@ from sinks.upkeep.refill import Kafka, refill
 from sinks.upkeep.scrub import scrub
 from sinks.upkeep.settings import UpkeepSettings
 from sinks.upkeep.small import Compaction
+from tests.conftest import REPOSITORY
 from tests.lake.readings import GPU_TOPIC, START, gpu_frame, rows_of
+from tests.lake.writers import wait_until
 
 pytestmark = pytest.mark.kafka
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -168,6 +174,38 @@ def test_without_a_broker_the_rows_stay_missing_and_are_asked_for_again(
     assert [each.lost for each in read_damage(tmp_path)] == [None, None]
     refill(tmp_path, Kafka(refill_kafka.bootstrap, "event"), NOW)
     assert rows_by_table(tmp_path) == before
+
+
+def test_the_worker_of_upkeep_does_it_by_itself_and_says_how_the_lake_does(
+    refill_kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    write_all(refill_kafka.bootstrap, tmp_path)
+    before = rows_by_table(tmp_path)
+    damage(tmp_path, "progress", slice(0, 2))
+    words = ["worker", "upkeep", "--bootstrap", refill_kafka.bootstrap, "--lake", str(tmp_path), "--clock", "event"]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "wattline", *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: [each.lost for each in read_damage(tmp_path)] == [0, 0])
+        assert rows_by_table(tmp_path) == before
+        wait_until(lambda: lake_told(refill_kafka.bootstrap) is not None)
+    finally:
+        worker.terminate()
+        assert worker.wait(20) == 0
+    told = lake_told(refill_kafka.bootstrap)
+    assert told is not None and (told.set_aside_files, told.missing_rows) == (2, 0)
+    assert told.live_bytes["progress"] > 0 and told.growth_bytes_a_day["progress"] > 0
+
+
+def lake_told(bootstrap: str) -> LakeHealth | None:
+    """Return what upkeep last said of its lake."""
+    records = asyncio.run(read_to_end(bootstrap, "health.v1"))
+    said = [decode_health(each).lake for each in records if each.key == b"upkeep-0" and each.value]
+    return next((lake for lake in reversed(said) if lake), None)
 
 
 def test_what_kafka_no_longer_has_is_told_as_lost(refill_kafka: EmbeddedKafka, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from schemas import arrow, canary
 from schemas.alert import Alert, alert_id, encode_alert, microseconds
-from schemas.health import TOPIC, Health, PartitionHealth, Totals, encode_health
+from schemas.health import TOPIC, Health, LakeHealth, PartitionHealth, Totals, encode_health
 from schemas.message import Message
 from schemas.registry import Registry
 from schemas.subject import SubjectKind
@@ -31,6 +31,16 @@ def partitions(app: str, lag_seconds: float | None = 0.0, behind: int = 0) -> tu
     )
 
 
+LAKE = LakeHealth(
+    live_bytes={"gpu": 10**12, "power": 10**9},
+    growth_bytes_a_day={"gpu": 3e10, "power": 1e8},
+    free_bytes=10**13,
+    days_left=300,
+    oldest_hash_secs=86_400.0,
+)
+"""A lake that does well."""
+
+
 def health(app: str, **columns: object) -> Health:
     """Return a record of a worker that does well."""
     said: dict[str, object] = {
@@ -49,6 +59,7 @@ def health(app: str, **columns: object) -> Health:
         "cpu_seconds": 12.5,
         "open_windows": 4,
         "partitions": partitions(app),
+        "lake": LAKE if app == "lake" else None,
     }
     return Health(**(said | columns))  # type: ignore[arg-type]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
 from schemas.facility import load
 from schemas.registry import Registry, assign
 from schemas.subject import SubjectKind
-from tests.web.states import NOW, STARTED, closing, gone, health, heard, partitions, sung, window
+from tests.web.states import LAKE, NOW, STARTED, closing, gone, health, heard, partitions, sung, window
 from wattline.scales import facility_file
 from web.live import LiveState
 from web.state import State, words
@@ -74,6 +75,20 @@ def test_a_partition_that_nobody_reads_is_found_although_it_has_no_lag(state: St
     other = health("roll-up", slot=1, partitions=partitions("roll-up")[-2:])
     state.workers.take([heard(other, at=NOW)])
     assert state.problems(NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"missing_rows": 1_234}, "1,234 rows of the lake are missing: their files were damaged (FROM damage)"),
+        ({"days_left": 2}, "the disk of the lake is full in 2 days: `wattline lake status` says why"),
+        ({"holds_budget": False}, "the lake is over its disk_budget_bytes, and no table may be shortened further"),
+    ],
+)
+def test_a_lake_that_needs_hands_is_a_problem(state: State, change: dict[str, object], said: str) -> None:
+    state.workers.take([heard(health("upkeep", partitions=(), lake=msgspec.structs.replace(LAKE, **change)))])
+    (problem,) = state.problems(NOW)
+    assert problem.startswith(said)
 
 
 def test_seconds_that_do_not_close_are_a_problem_though_every_worker_is_heard(state: State, facility: Registry) -> None:

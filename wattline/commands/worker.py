@@ -70,10 +70,12 @@ def lake(slot: int, bootstrap: str, clock: Clock, lake: Path, flush_secs: float)
 def upkeep(slot: int, bootstrap: str, clock: Clock, lake: Path) -> None:
     """Keep the lake small and sound: a list of duties, one after the other."""
     from sinks.upkeep.duties import duties
+    from sinks.upkeep.measure import Measure
     from sinks.upkeep.process import run
     from sinks.upkeep.refill import Kafka
 
-    run(bootstrap, lake, slot, duties(Kafka(bootstrap, clock)))
+    measure = Measure()
+    run(bootstrap, lake, slot, duties(Kafka(bootstrap, clock), measure), measure)
 
 
 @command.command()
