@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from schemas.meter import METER
 from schemas.registry import Registry, assign
 from schemas.rejected import REJECTED
 from schemas.subject import SubjectKind
+from sinks.lake.ledger import Ledger
 from sinks.lake.positions import Source
+from sinks.lake.tables import BY_NAME
+from sinks.upkeep.compaction import compact_hour
 from streams.devices import SiteMinute
 from streams.roll_up import GPU_TOPIC, METER_TOPIC
 from streams.site_windows import SiteWindows
@@ -143,6 +147,27 @@ def test_a_message_without_rows_is_refused_and_no_hole(registry: Registry, tmp_p
     published = arrow.encode(REJECTED, pl.concat(refusals))
     said = Message("telemetry.rejected.v1", 0, 0, START, b"k", published, tuple(arrow.headers(REJECTED)))
     assert all_of(written(tmp_path / "after", registry, [*log.messages, said]), 10, 20)
+
+
+def test_messages_that_only_repeated_others_are_no_hole_when_compaction_has_dropped_their_rows(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """The oldest messages of a log, and some in its middle, of which no row stands any more."""
+    log, told, ends = Log(registry), [], Counter()
+    seconds_of_load(log, 0, 60)
+    for message in log.messages:
+        second = (message.appended - START) // SECOND
+        for _ in range(3 if second < 2 or 30 <= second < 33 else 1):
+            offset = ends[message.topic, message.partition]
+            told.append(message._replace(offset=offset))
+            ends[message.topic, message.partition] += 1
+    lake = written(tmp_path, registry, told)
+    before = standing(all_of(lake, 10, 50))
+    for name in ("gpu", "power"):
+        compacted = compact_hour(Ledger(BY_NAME[name], lake), "2026-03-01T12")
+        assert compacted.dropped
+    numbers = ("version_readings", "version_digest")
+    assert_frame_equal(standing(all_of(lake, 10, 50)).drop(numbers), before.drop(numbers))
 
 
 def test_each_recomputation_has_a_greater_generation(registry: Registry, tmp_path: Path) -> None:
