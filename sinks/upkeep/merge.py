@@ -25,7 +25,7 @@ from sinks.lake.parquet import Step, passing_settings
 from sinks.lake.tables import Table
 from sinks.upkeep.runs import Key, Run, integers, row_bytes
 
-MEMORY_BYTES = 167_772_160
+MEMORY_BYTES = 134_217_728
 """Of row groups in memory at one time; while they are put in order they take it twice."""
 _LEAST_GROUP_ROWS = 8_192
 _MOST_GROUP_ROWS = 262_144
