@@ -5,7 +5,7 @@ ARGS :=
 # Tests run side by side, file by file: most of their time is waiting, for Kafka above all. JOBS=0 runs them in one process.
 JOBS := 3
 
-BENCHES := codec streams stalls peers evaluate lake simulate pipeline
+BENCHES := codec streams stalls peers evaluate lake compact simulate pipeline
 
 .PHONY: help setup demo test test-real lint lock docs soak-alerts soak-streams soak-lake $(BENCHES:%=bench-%)
 
@@ -45,6 +45,10 @@ bench-codec bench-streams bench-stalls bench-lake bench-simulate bench-pipeline:
 bench-peers: ## Measure Kafka Streams (needs javac) and Faust with one reading a message
 	@scripts/set-up.sh --dev
 	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
+
+bench-compact: ## Compact a whole campus hour, 223 M rows, which takes ten minutes to make; ARGS="--flushes 36" is a tenth
+	@scripts/set-up.sh --dev
+	@$(BIN)/python -m benchmarks.lake.compact_hour $(ARGS)
 
 bench-evaluate: ## Measure the evaluator at campus load
 	@scripts/set-up.sh --dev
