@@ -1,4 +1,4 @@
-"""Ten thousand generated statements in cages: nothing is written, nobody is called, nothing of outside is read."""
+"""Thousands of generated statements in cages: nothing is written, nobody is called, nothing of outside is read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ AT_ONCE = 100
 LIMITS = Limits(wall_secs=8.0, memory_bytes=512 * MEGABYTE, spill_bytes=64 * MEGABYTE, answer_bytes=MEGABYTE)
 
 
-@pytest.mark.parametrize(
-    "count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)], ids=["a thousand", "ten thousand"]
-)
+@pytest.mark.parametrize("count", [3_000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_generated_statements_get_nothing_out(tmp_path: Path, count: int) -> None:
     made, ears = Statements(seed=count), Ears(tmp_path)
     with Caged(tmp_path, many_in_one.ENTRY) as caged:
@@ -39,13 +37,13 @@ def test_generated_statements_get_nothing_out(tmp_path: Path, count: int) -> Non
             assert answer.most_memory_bytes <= LIMITS.memory_bytes
             assert tree(caged.outside) == outside
             assert ears.heard() == []
+            assert _ask(caged, ["SELECT 42 AS n"])[0] == ["answered \"[{'n': 42}]\""]
             left = left[len(lines) :]
         assert tree(caged.lake) == lake
         assert list(caged.keeper.spill.iterdir()) == []
     ears.close()
     assert ends.total() == count
     assert ends["answered"] > count // 20, "the generator makes nothing that runs"
-    print(dict(ends))
 
 
 def _placed(statement: str, caged: Caged, ears: Ears) -> str:

@@ -51,6 +51,13 @@ def test_the_zygote_has_one_thread_no_environment_and_no_descriptor_but_its_own(
     del os.environ["WATTLINE_SECRET_OF_A_TEST"]
 
 
+def test_what_is_imported_before_the_fork_knows_no_library_that_a_fork_breaks() -> None:
+    """deltalake panics in a forked child (traps.md 38), polars starts threads."""
+    code = "import sys, sinks.sandbox.question; print(sorted({'deltalake', 'polars', 'aiokafka'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
 def test_a_zygote_that_is_killed_ends_its_queries_and_the_next_question_has_a_new_one(tmp_path: Path) -> None:
     with Caged(tmp_path) as caged:
 
