@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
+import polars as pl
 
 from schemas.errors import ConfigurationError
-from sinks.lake.tables import TABLES, Table
+from sinks.lake.tables import MIXED_HOUR, TABLES, Table
 from sinks.sql.damage import refusing_damage
 from sinks.sql.definition import SETTINGS, Definition, define
-from sinks.sql.dimensions import frames, read_registry
-from sinks.sql.snapshot import Span, live_files
+from sinks.sql.dimensions import frames, read_registry, words
+from sinks.sql.files import files_of
+from sinks.sql.reading import every_row, once
+from sinks.sql.snapshot import Span, open_table
+from sinks.sql.sources import SIDES, SOURCES
 from sinks.sql.views import VIEWS
 from sinks.upkeep.damage import as_table, read_damage
 
@@ -52,29 +55,36 @@ def definition_of(lake: Path, span: Span | None = None) -> Definition:
             f"no lake at {lake}: the folder does not exist. Start the lake writer (wattline run --only lake), or "
             f"name another folder with --lake or WATTLINE_LAKE."
         )
-    files = {table: live_files(lake, table, span or Span()) for table in TABLES}
-    empty = {table.name: table.arrow.empty_table() for table, paths in files.items() if not paths}
-    old = [table for table, paths in files.items() if paths and _lacks_columns(table, paths[0])]
-    empty |= {f"{table.name}_columns": table.arrow.empty_table() for table in old}
-    reading = (_view(table, paths, span or Span(), is_old=table in old) for table, paths in files.items() if paths)
+    asked = span or Span()
+    files = [_within(table, files_of(table, open_table(lake, table)), asked) for table in TABLES]
     with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
-        dimensions = {"damage": as_table(read_damage(lake))}
-        dimensions |= {name: frame.to_arrow() for name, frame in frames(read_registry(lake, connection)).items()}
-    return Definition({**empty, **dimensions}, (*reading, *VIEWS))
+        known = frames(read_registry(lake, connection))
+    empty = {f"{table.name}_empty": table.arrow.empty_table() for table in TABLES}
+    listed = pl.concat(files)
+    dimensions = {"damage": as_table(read_damage(lake))}
+    dimensions |= {name: frame.to_arrow() for name, frame in {**known, "files": listed}.items()}
+    reading = _readings(listed.filter("is_within_span"), asked)
+    return Definition({**empty, **dimensions}, (words(known), *reading, *VIEWS))
 
 
-def _lacks_columns(table: Table, path: str) -> bool:
-    """Tell whether a file is of a version that knew fewer columns; then all may be, and no view would find them."""
-    try:
-        return not set(table.arrow.names) <= set(pq.read_schema(path).names)
-    except (OSError, pa.ArrowException):  # a damaged file: whoever asks for its rows is told
-        return False
+def _within(table: Table, files: pl.DataFrame, span: Span) -> pl.DataFrame:
+    """Tell of each file whether its hour can hold rows of a span."""
+    everything = pl.lit(value=True)
+    within = everything if table.hour_of == "_appended" else span.hours(files["hour"].fill_null(MIXED_HOUR))
+    return files.with_columns(within.alias("is_within_span"))
 
 
-def _view(table: Table, files: list[str], span: Span, *, is_old: bool) -> str:
-    """Return the statement that makes `raw.<table>` of its live files."""
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
-    condition = "true" if table.hour_of == "_appended" else span.condition(f'"{table.hour_of}"')
-    read = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    columns = f" UNION ALL BY NAME SELECT * FROM raw.{table.name}_columns" if is_old else ""
-    return f"CREATE VIEW raw.{table.name} AS SELECT * FROM {read} WHERE {condition}{columns}"
+def _readings(files: pl.DataFrame, span: Span) -> Iterator[str]:
+    """Yield the statements that make the relations which read files."""
+    conditions = {
+        table.name: "true" if table.hour_of == "_appended" else span.condition(f'"{table.hour_of}"') for table in TABLES
+    }
+    for table, condition in conditions.items():
+        yield every_row(table, _sides(files, (table,)), condition)
+    for view, source in SOURCES.items():
+        yield once(view, _sides(files, source.tables), conditions[source.tables[0]])
+
+
+def _sides(files: pl.DataFrame, tables: Sequence[str]) -> dict[str, list[str]]:
+    of_tables = files.filter(pl.col("table").is_in(tables))
+    return {side: of_tables.filter(pl.col("is_settled") == (side == "settled"))["path"].to_list() for side in SIDES}

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
+from sinks.sql.aim import aim_at_nothing, unaim
+from sinks.sql.plan import PLANNED
+
 SETTINGS: Mapping[str, str] = {
     # DuckDB otherwise reads variables of the caller as tables (traps.md 30) and looks for extensions
     # on the network (traps.md 50).
@@ -32,11 +35,14 @@ class Definition(NamedTuple):
 def define(connection: duckdb.DuckDBPyConnection, definition: Definition) -> None:
     """Tell a new connection what a snapshot is made of."""
     connection.execute("SET TimeZone = 'UTC'")  # the lake's times are UTC without a zone; so must now() be
-    connection.execute("CREATE SCHEMA raw")
+    connection.execute("SET parquet_metadata_cache = true")  # the footer of a file that did not change is read once
+    connection.execute(f"CREATE SCHEMA raw; CREATE SCHEMA {PLANNED}")
     for name, table in definition.tables.items():
         _copy(connection, f"raw.{name}", table)
+    aim_at_nothing(connection)  # one file of each table is opened to make its views, not all
     for statement in definition.statements:
         connection.execute(statement)
+    unaim(connection)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

@@ -1,14 +1,15 @@
 """The views of a lake in DuckDB's SQL, over the relations of the schema `raw`: the tables and the dimensions.
 
 A view shows each identity once (schemas.md: the greater value stands, never arrival) and of each window
-the greatest version. Filters on identity columns reach the files through the window function, so a
-query by rack and time reads only those. Units are those of the records: watts, joules, fractions.
+the greatest version: `raw.<view>_once` has chosen. Filters on identity columns reach the files through that choice,
+so a query by rack and time reads only those. Units are those of the records: watts, joules, fractions.
 """
 
 from __future__ import annotations
 
 from schemas import canary
-from sinks.lake.identity import stands
+from sinks.sql.plan import PLANNED
+from sinks.sql.sources import SAME_ROWS, SOURCES
 
 # Limits by their names: budget, nameplate, contract, rated, usable.
 _LIMITS = """
@@ -16,6 +17,18 @@ LEFT JOIN (
     PIVOT raw.subject_limits ON "limit" IN ('budget', 'nameplate', 'contract', 'rated', 'usable')
     USING max(watts) GROUP BY kind, id
 ) l ON l.kind = s.kind AND l.id = s.id
+"""
+
+# What sinks.sql.aim asks for the ids of: by the words that the views show.
+_PLACES = """
+CREATE VIEW raw.gpu_places AS
+SELECT r.id AS first, n.id AS second, r.path AS rack, n.path AS node, r.site
+FROM raw.racks_by_id r LEFT JOIN raw.nodes_by_id n ON n.rack = r.path;
+CREATE VIEW raw.meter_places AS
+SELECT id AS first, NULL AS second, meter, subject_kind, subject, site FROM meters;
+CREATE VIEW raw.subject_places AS
+SELECT k.kind AS first, s.id AS second, k.name AS subject_kind, s.path AS subject, s.site
+FROM raw.subjects s JOIN raw.subject_kinds k ON k.kind = s.kind;
 """
 
 DIMENSIONS = f"""
@@ -43,14 +56,14 @@ LEFT JOIN raw.subject_kinds k ON k.kind = m.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = m.subject_kind AND s.id = m.subject;
 """
 
-GPU = f"""
+GPU = """
 CREATE VIEW gpu AS
 SELECT g.time,
        coalesce(r.path, g.unregistered_path) AS rack,
        n.path AS node,
        g.gpu, g.instance,
-       v.name AS vendor,
-       m.name AS model,
+       raw.vendor_name(g.vendor) AS vendor,
+       raw.model_name(g.model) AS model,
        g.power_deciwatts / 10.0::DOUBLE AS power_watts,
        g.power_limit_deciwatts / 10.0::DOUBLE AS power_limit_watts,
        g.utilization_e4 / 10000.0::DOUBLE AS utilization_fraction,
@@ -62,95 +75,68 @@ SELECT g.time,
        g.interval_seconds, g.averaging,
        r.site,
        g.rack AS rack_id, g.node AS node_id, g._partition, g._offset, g._row, g._appended
-FROM (
-    SELECT * FROM raw.gpu QUALIFY {stands("gpu")}
-) g
+FROM raw.gpu_once g
 LEFT JOIN raw.racks_by_id r ON r.id = g.rack
-LEFT JOIN raw.nodes_by_id n ON n.id = g.node
-LEFT JOIN raw.vendors v ON v.vendor = g.vendor
-LEFT JOIN raw.models m ON m.model = g.model;
+LEFT JOIN raw.nodes_by_id n ON n.id = g.node;
 """
 
 POWER = f"""
 CREATE VIEW power AS
 SELECT p.time,
        coalesce(m.meter, p.unregistered_path) AS meter,
-       coalesce(l.name, m.level) AS level,
+       coalesce(raw.level_name(p.level), m.level) AS level,
        m.subject_kind, m.subject,
        p.phase, p.power_watts, p.apparent_va, p.current_amps, p.voltage_volts, p.energy_joules,
        p.interval_seconds, p.averaging, p.quality,
        m.site,
        p.meter AS meter_id, p._partition, p._offset, p._row, p._appended
-FROM (
-    SELECT * FROM raw.power
-    WHERE meter <> {canary.METER_ID}
-    QUALIFY {stands("power")}
-) p
-LEFT JOIN meters m ON m.id = p.meter
-LEFT JOIN raw.levels l ON l.level = p.level;
-"""
-
-_NEWEST_WINDOWS = f"""
-SELECT * FROM (SELECT * FROM raw.windows_1s UNION ALL BY NAME SELECT * FROM raw.windows_1m)
-QUALIFY {stands("windows_1s")}
-"""
-_WINDOW = """
-       w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
-       b.name AS power_basis,
-       w.current_square_seconds, w.energy_joules,
-       e.name AS energy_method,
-       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds
-"""
-_WINDOW_VERSION = """
-       w.subject AS subject_id, w.version_admission, w.version_facility, w.version_generation,
-       w.version_readings, w.version_digest
-"""
-_WINDOW_NAMES = """
-LEFT JOIN raw.power_bases b ON b.basis = w.power_basis
-LEFT JOIN raw.energy_methods e ON e.method = w.energy_method
+FROM (SELECT * FROM raw.power_once WHERE meter <> {canary.METER_ID}) p
+LEFT JOIN meters m ON m.id = p.meter;
 """
 
 # A job (kind 11) is named by its record, which is its window's `version_facility`: its number may be another's, too.
-# Of a window that was withdrawn, `expected` 0, nothing is shown. Apart, so that a filter on subjects reaches both.
-WINDOWS = f"""
+# Of a window that was withdrawn, `expected` 0, nothing is shown.
+WINDOWS = """
 CREATE VIEW windows AS
-SELECT w.window_start, w.every_seconds, k.name AS subject_kind, s.path AS subject, {_WINDOW}, s.site, {_WINDOW_VERSION}
-FROM ({_NEWEST_WINDOWS}) w
+SELECT w.window_start, w.every_seconds, k.name AS subject_kind,
+       coalesce(s.path, j.path) AS subject,
+       w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
+       raw.basis_name(w.power_basis) AS power_basis,
+       w.current_square_seconds, w.energy_joules,
+       raw.method_name(w.energy_method) AS energy_method,
+       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds,
+       coalesce(s.site, j.site) AS site,
+       w.subject AS subject_id, w.version_admission, w.version_facility, w.version_generation, w.version_readings,
+       w.version_digest
+FROM raw.windows_once w
 LEFT JOIN raw.subject_kinds k ON k.kind = w.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = w.subject_kind AND s.id = w.subject
-{_WINDOW_NAMES}
-WHERE w.subject_kind <> 11
-UNION ALL BY NAME
-SELECT w.window_start, w.every_seconds, 'job' AS subject_kind, j.site || '/' || j.job AS subject, {_WINDOW}, j.site,
-       {_WINDOW_VERSION}
-FROM ({_NEWEST_WINDOWS}) w
-LEFT JOIN (SELECT DISTINCT _offset, site, job FROM raw.jobs) j ON j._offset + 1 = w.version_facility
-{_WINDOW_NAMES}
-WHERE w.subject_kind = 11 AND w.expected > 0;
+LEFT JOIN (SELECT DISTINCT _offset + 1 AS record, site || '/' || job AS path, site FROM raw.jobs) j
+    ON j.record = w.version_facility AND w.subject_kind = 11
+WHERE w.subject_kind <> 11 OR w.expected > 0;
 """
 
 # Of a window the bins of its greatest version; one told twice counts once. What is of GPUs is one histogram of
 # several metrics: one that lost all its bins to a later version has none. A subject's own power has a version of its
 # own, that of its window. Bins of parts, and of minutes, add up: `percentile` does that for every subject of a kind
 # at or below a path and for any span, and is off by at most half a bin. What is of GPUs is kept by rack.
-HISTOGRAMS = f"""
+HISTOGRAMS = """
 CREATE VIEW histograms AS
 SELECT h.window_start, h.every_seconds,
        k.name AS subject_kind,
        s.path AS subject,
-       m.name AS metric,
+       raw.metric_name(h.metric) AS metric,
        b.bin_low, b.bin_high, h.count,
        s.site,
        h.subject AS subject_id, h.bin, h.version_admission, h.version_facility, h.version_generation,
        h.version_readings, h.version_digest
-FROM (
-    SELECT * FROM raw.histograms QUALIFY {stands("histograms")}
-) h
+FROM raw.histograms_once h
 JOIN raw.bins b ON b.metric = h.metric AND b.bin = h.bin
-LEFT JOIN raw.metrics m ON m.metric = h.metric
 LEFT JOIN raw.subject_kinds k ON k.kind = h.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = h.subject_kind AND s.id = h.subject;
+"""
 
+PERCENTILE = """
 CREATE MACRO percentile(fraction, of_metric, of_kind, below := '', since := '-infinity', until := 'infinity') AS TABLE
 WITH counted AS (
     SELECT bin, any_value(bin_low) AS bin_low, any_value(bin_high) AS bin_high, sum("count")::BIGINT AS in_bin
@@ -202,13 +188,13 @@ SELECT window_start, every_seconds,
 FROM site_power GROUP BY window_start, every_seconds;
 """
 
-JOBS = f"""
+JOBS = """
 CREATE VIEW job_records AS SELECT * FROM raw.jobs;
 CREATE VIEW jobs AS
 SELECT * FROM raw.jobs
 QUALIFY row_number() OVER (PARTITION BY site, job ORDER BY _partition, _offset DESC, _row DESC) = 1;
 CREATE VIEW progress AS
-SELECT * FROM raw.progress QUALIFY {stands("progress")};
+SELECT * FROM raw.progress_once;
 """
 
 # Energy by `mean_times_span` (schemas.md 7): for each meter the mean of its readings times the span from
@@ -244,15 +230,11 @@ FROM job_meter_energy GROUP BY site, job;
 
 # The canary (docs/decisions/0026) is shown to who asks for it: `canary_alerts`, `raw.power`.
 ALERTS = f"""
-CREATE VIEW alerts AS
-SELECT * FROM raw.alerts
-WHERE site IS DISTINCT FROM '{canary.SITE}'
-QUALIFY {stands("alerts")};
-CREATE VIEW canary_alerts AS
-SELECT * FROM raw.alerts
-WHERE site = '{canary.SITE}'
-QUALIFY {stands("alerts")};
+CREATE VIEW alerts AS SELECT * FROM raw.alerts_once WHERE site IS DISTINCT FROM '{canary.SITE}';
+CREATE VIEW canary_alerts AS SELECT * FROM raw.alerts_once WHERE site = '{canary.SITE}';
+"""
 
+EPISODES = """
 CREATE VIEW episodes AS
 SELECT id, rule, severity, site, subject_kind, subject,
        min("start") AS "start",
@@ -265,27 +247,28 @@ SELECT id, rule, severity, site, subject_kind, subject,
 FROM alerts GROUP BY id, rule, severity, site, subject_kind, subject;
 """
 
-REJECTED = f"""
+REJECTED = """
 CREATE VIEW rejected AS
 SELECT topic, partition, "offset", row, reason, field, value, message, appended, admission, raw
-FROM raw.rejected
-QUALIFY {stands("rejected")};
+FROM raw.rejected_once;
 """
 
 # What upkeep found damaged: a row a file; `lost_rows` are missing from every answer, null = Kafka was not asked yet.
 DAMAGE = "CREATE VIEW damage AS SELECT * FROM raw.damage"
 
-VIEWS: tuple[str, ...] = (
-    DIMENSIONS,
-    GPU,
-    POWER,
-    WINDOWS,
-    HISTOGRAMS,
-    CAMPUS,
-    JOBS,
-    JOB_ENERGY,
-    ALERTS,
-    REJECTED,
-    DAMAGE,
+_READING = (DIMENSIONS, _PLACES, GPU, POWER, WINDOWS, HISTOGRAMS, JOBS, ALERTS, REJECTED, DAMAGE)
+_OVER_THEM = (PERCENTILE, CAMPUS, JOB_ENERGY, EPISODES)
+_EMPTY = "; ".join(
+    f"CREATE TABLE {PLANNED}.{view} AS SELECT * FROM main.{view} LIMIT 0"
+    for view in (*SOURCES, *SAME_ROWS, "jobs", "job_records")
 )
-"""Every view, in an order in which each finds those that it reads."""
+
+VIEWS: tuple[str, ...] = (
+    *_READING,
+    *_OVER_THEM,
+    _EMPTY,
+    f"SET search_path = '{PLANNED},main'",
+    *_OVER_THEM,
+    "RESET search_path",
+)
+"""Every view, in an order in which each finds those that it reads; and what a question is planned over."""
