@@ -14,6 +14,7 @@ from sinks.sandbox import cage, landlock, probe
 from sinks.sandbox.answer import write
 from sinks.sandbox.order import END, MOST_IN_A_FRAME, PART, Ended, Order, frame, read
 from sinks.sandbox.threads import threads
+from sinks.sql.aim import aim
 from sinks.sql.definition import SETTINGS
 from sinks.sql.statement import NotAQuestionError, one_question
 
@@ -91,6 +92,8 @@ def _asked(order: Order, connection: duckdb.DuckDBPyConnection, outlet: Outlet) 
     started = time.perf_counter()
     _lock(order, connection)
     query = one_question(connection, order.query) if order.is_checked else order.query
+    aim(connection, query)
+    connection.execute("SET lock_configuration = true")
     relation = connection.sql(query)
     reader = relation.to_arrow_reader(1_000) if relation is not None else _nothing()
 
@@ -123,7 +126,6 @@ def _lock(order: Order, connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET allowed_directories = ['{_quoted(order.lake)}', '{_quoted(order.spill)}']")
     connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
 
 
 def _quoted(path: str) -> str:

@@ -27,8 +27,9 @@ FILES: dict[str, type[pl.DataType]] = {
     "id_high": pl.Int64,
     "is_settled": pl.Boolean,
 }
-"""`hour` UTC, `mixed` or null; `hour_began` its first µs; `time_…` µs of the table's own time, `kind_…` and `id_…` of what its rows are sorted
-by, all bounds inclusive, null = not told. `is_settled`: of the file's hour every identity stands once in one file."""
+"""`hour` UTC, `mixed` or null; `hour_began` its first µs; `time_…` µs of the table's own time, `kind_…` and `id_…` of
+what its rows are sorted by, all bounds inclusive, null = not told. `is_settled`: of the file's hour every identity
+stands once in one file."""
 
 _IDS = {"gpu": "rack", "power": "meter"}
 _KINDS = ("windows_1s", "windows_1m", "histograms")

@@ -1,8 +1,8 @@
 """What a question asks of each view, as DuckDB itself pushes it down: conditions on columns, told by its optimizer.
 
-The question is planned over empty relations of the schema `planned` instead of the views that read files. What DuckDB
-then puts into a scan is true of every row that the scan gives, through joins, views, windows and arithmetic on time. Only
-what is understood here is used; everything else leaves a condition out, which reads more and never less.
+The question is planned over empty relations of the schema `planned` instead of the views that read files. What
+DuckDB then puts into a scan is true of every row that the scan gives, through joins, views, windows and arithmetic on
+time. Only what is understood here is used; everything else leaves a condition out, which reads more and never less.
 """
 
 from __future__ import annotations

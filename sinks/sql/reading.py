@@ -1,8 +1,8 @@
 """The relations of the schema `raw` that read files: every row of a table, and of each identity the row that stands.
 
 `raw.<table>` is every row of every live file. `raw.<view>_once` is what a view shows: of a settled hour
-(sinks.sql.files) the rows as they lie, of every other those that stand. Which files it reads is said by variables of the
-connection (sinks.sql.aim), all live ones by default.
+(sinks.sql.files) the rows as they lie, of every other those that stand. Which files it reads is said by variables of
+the connection (sinks.sql.aim), all live ones by default.
 """
 
 from __future__ import annotations

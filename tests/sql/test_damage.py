@@ -11,6 +11,7 @@ from schemas.errors import DataLossError
 from sinks.lake.flush import Tables
 from sinks.lake.positions import Source
 from sinks.sql.connection import connect
+from sinks.sql.damage import refusing_damage
 from tests.lake.readings import GPU_TOPIC, gpu_message
 from wattline.commands.sql import command
 
@@ -35,7 +36,8 @@ def test_a_committed_file_that_is_cut_or_gone_is_named(lake: Path, which: int, s
         path.unlink()
     else:
         path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataLossError, match=f"{path} .* and was {len(whole):,} bytes long when it was committed"):
+    named = f"{path} .* and was {len(whole):,} bytes long when it was committed"
+    with pytest.raises(DataLossError, match=named), refusing_damage(lake):
         connect(lake).sql("SELECT count(*) FROM raw.gpu").fetchall()
     answer = CliRunner().invoke(command, ["SELECT count(*) FROM raw.gpu", "--lake", str(lake)])
     assert isinstance(answer.exception, DataLossError)

@@ -25,12 +25,12 @@ AT = datetime(2026, 3, 1, 12, 0, 0)
 SECOND = timedelta(seconds=1)
 
 
-def append(lake: Path, name: str, *rows: dict[str, object]) -> None:
+def append(lake: Path, name: str, *rows: dict[str, object], hour: str | None = None) -> None:
     """Append rows to a table of the lake as one Delta commit; columns left out are null."""
     table = BY_NAME[name]
     filled = [{"_partition": 0, "_offset": n, "_row": 0, "_appended": AT, **row} for n, row in enumerate(rows)]
     frame = pa.Table.from_pylist(filled, schema=table.arrow)
-    hours = [str(row.get(table.hour_of, AT).isoformat())[:13] for row in filled]
+    hours = [hour or str(row.get(table.hour_of, AT).isoformat())[:13] for row in filled]
     frame = frame.append_column("hour", pa.array(hours))
     deltalake.write_deltalake(str(table.folder(lake)), frame, partition_by=["hour"], mode="append")
 

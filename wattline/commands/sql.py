@@ -13,7 +13,9 @@ import click
 import duckdb
 
 from schemas.errors import ConfigurationError
+from sinks.sql.aim import aim
 from sinks.sql.connection import connect
+from sinks.sql.damage import refusing_damage
 from sinks.sql.output import BINARY, WRITERS
 from sinks.sql.snapshot import Span
 from sinks.sql.statement import one_question
@@ -45,8 +47,10 @@ def command(  # noqa: PLR0917
     connection = connect(lake, Span(since, until))
     if note := missing_note(lake):
         click.echo(f"note: {note}", err=True)
-    with _refused_queries(connection):
-        answer = connection.sql(one_question(connection, sys.stdin.read() if query == "-" else query))
+    with _refused_queries(connection), refusing_damage(lake):
+        question = one_question(connection, sys.stdin.read() if query == "-" else query)
+        aim(connection, question)
+        answer = connection.sql(question)
         with _target(output) as out:
             WRITERS[form](answer.to_arrow_reader(_ROWS), out)
 
