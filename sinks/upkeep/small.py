@@ -20,14 +20,16 @@ from sinks.upkeep.mixed import unmix
 
 TURN_SECS = 120.0
 """After so long the other duties have their turn; what is left is done in the next one."""
+AGAIN_SECS = 3_600.0
+"""So long what was refused is left alone unless it changes: a full disk, a damaged file."""
 
 
 class Compaction:
-    """Compact what is due, table by table; what was refused is tried again once it has changed."""
+    """Compact what is due, table by table; what was refused is tried again once it has changed, or in an hour."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, step: Step = lambda _: None) -> None:
         self._clock, self._step = clock, step
-        self._refused: dict[tuple[str, str], object] = {}
+        self._refused: dict[tuple[str, str], tuple[object, float]] = {}
         self._first = 0
 
     def __call__(self, lake: Path, now: datetime) -> Iterator[str]:
@@ -59,19 +61,18 @@ class Compaction:
     def _tried(self, ledger: Ledger, what: str, state: object, act: Callable[[], object | None]) -> Iterator[str]:
         """Act, unless the very same was refused or had nothing to do; a refusal stops no other hour."""
         key = ledger.table.name, what
-        if self._refused.get(key) == state:
+        before, until = self._refused.get(key, (None, 0.0))
+        if before == state and self._clock() < until:
             return
+        self._refused[key] = state, self._clock() + AGAIN_SECS
         try:
             told = act()
-        except (WattlineError, ReplacedError) as error:
-            self._refused[key] = state
+        except (WattlineError, ReplacedError, OSError) as error:
             yield f"{ledger.table.name} {what} stays as it is: {error}"
             ledger.reopen()
             return
-        if told is None:
-            self._refused[key] = state
-        else:
-            self._refused.pop(key, None)
+        if told is not None:
+            del self._refused[key]
             yield str(told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from sinks.lake.flush import Tables
 from sinks.lake.hour_file import HourFile
 from sinks.lake.ledger import Ledger, ReplacedError
 from sinks.lake.parquet import Step
@@ -24,9 +26,9 @@ from sinks.lake.tables import BY_NAME
 from sinks.upkeep import compaction, merge
 from sinks.upkeep.compaction import HALF_MADE, DifferentError, compact_hour
 from sinks.upkeep.runs import UnfitFileError, integers, is_in_order
-from sinks.upkeep.small import Compaction
+from sinks.upkeep.small import AGAIN_SECS, Compaction
 from tests.conftest import REPOSITORY
-from tests.lake.readings import GPU_TOPIC
+from tests.lake.readings import GPU_TOPIC, POWER_TOPIC, power_message
 from tests.upkeep.compacting import HOUR, by_place, gpu_lake, rows_in, standing_rows
 
 TABLE = BY_NAME["gpu"]
@@ -156,12 +158,32 @@ def test_a_damaged_page_keeps_its_hour_as_it_is_and_no_other(tmp_path: Path) -> 
     live = set(ledger.live())
     with pytest.raises(UnfitFileError, match="row group 0"):
         compact_hour(ledger, HOUR)
-    duty = Compaction()
+    clock = [0.0]
+    duty = Compaction(lambda: clock[0])
     (said,) = duty(tmp_path, datetime.now(UTC))
     assert said.startswith(f"gpu {HOUR} stays as it is: {path}")
     assert list(duty(tmp_path, datetime.now(UTC))) == [], "what was refused is not tried again as it is"
+    clock[0] = AGAIN_SECS
+    assert list(duty(tmp_path, datetime.now(UTC))) == [said], "but in an hour: the disk may have been mended"
     assert set(Ledger(TABLE, tmp_path).live()) == live
     assert not list(path.parent.glob("hour-*"))
+
+
+def test_a_disk_that_is_full_keeps_one_hour_as_it_is_and_no_other(tmp_path: Path) -> None:
+    gpu_lake(tmp_path)
+    Tables(tmp_path, "event").flush({Source(POWER_TOPIC, 0): [power_message(0, [5.0, 6.0])]}, None)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    live = set(Ledger(TABLE, tmp_path).live())
+    duty = Compaction()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, most))  # room for a file of two readings, not for one of 336
+    try:
+        said = list(duty(tmp_path, datetime.now(UTC)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert said[0].startswith(f"gpu {HOUR} stays as it is: ") and "File too large" in said[0]
+    assert said[1].startswith(f"power {HOUR}: 2 rows")
+    assert set(Ledger(TABLE, tmp_path).live()) == live
+    assert not (tmp_path / "gpu" / HALF_MADE).exists()
 
 
 @pytest.mark.parametrize("fault", ["lost", "changed"])
