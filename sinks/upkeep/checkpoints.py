@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import WattlineError
+from schemas.errors import UnavailableError, WattlineError
 from sinks.lake.durable import sync_folder
-from sinks.lake.ledger import LOG
+from sinks.lake.ledger import LOG, Ledger
 from sinks.lake.tables import TABLES
 from sinks.upkeep.small import open_ledger
 
@@ -41,15 +41,20 @@ class State(NamedTuple):
 def checkpoint_duty(lake: Path, now: datetime) -> Iterator[str]:
     """Write a checkpoint of every table that has gone on since its last one, and clean its log behind an old one."""
     for table in TABLES:
-        ledger = open_ledger(table, lake)
-        if ledger is None:
-            continue
-        if ledger.version > max(checkpoints(ledger.folder), default=0):
-            ledger.checkpoint()
-            require_true(ledger.folder, ledger.version)
-            yield f"{table.name}: checkpoint at version {ledger.version}"
-        if removed := clean(ledger.folder, now):
-            yield f"{table.name}: {removed} log entries older than {KEPT.days} days are gone"
+        try:
+            if (ledger := open_ledger(table, lake)) is not None:
+                yield from _kept_short(ledger, now)
+        except (WrongCheckpointError, UnavailableError) as error:  # the other tables have their turn
+            yield str(error)
+
+
+def _kept_short(ledger: Ledger, now: datetime) -> Iterator[str]:
+    if ledger.version > max(checkpoints(ledger.folder), default=0):
+        ledger.checkpoint()
+        require_true(ledger.folder, ledger.version)
+        yield f"{ledger.table.name}: checkpoint at version {ledger.version}"
+    if removed := clean(ledger.folder, now):
+        yield f"{ledger.table.name}: {removed} log entries older than {KEPT.days} days are gone"
 
 
 def clean(folder: Path, now: datetime, kept: timedelta = KEPT) -> int:

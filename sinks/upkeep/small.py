@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from schemas.errors import WattlineError
+from schemas.errors import UnavailableError, WattlineError
 from sinks.lake.ledger import Ledger, LiveFile, ReplacedError
 from sinks.lake.parquet import Step
 from sinks.lake.tables import MIXED_HOUR, TABLES, Table
@@ -37,16 +38,22 @@ class Compaction:
         end = self._clock() + TURN_SECS
         for number in range(len(TABLES)):
             at = (self._first + number) % len(TABLES)
-            ledger = open_ledger(TABLES[at], lake, self._step)
-            if ledger is None:
-                continue
-            for sentence in self._table(ledger, now.astimezone(UTC).replace(tzinfo=None)):
+            for sentence in self._table(TABLES[at], lake, now.astimezone(UTC).replace(tzinfo=None)):
                 yield sentence
                 if self._clock() > end:
                     self._first = at
                     return
 
-    def _table(self, ledger: Ledger, now: datetime) -> Iterator[str]:
+    def _table(self, table: Table, lake: Path, now: datetime) -> Iterator[str]:
+        try:
+            ledger = open_ledger(table, lake, self._step)
+        except UnavailableError as error:  # no reason to leave the other tables large
+            yield str(error)
+            return
+        if ledger is not None:
+            yield from self._ledger(ledger, now)
+
+    def _ledger(self, ledger: Ledger, now: datetime) -> Iterator[str]:
         clear(ledger.folder / HALF_MADE)  # of one that was killed
         live = ledger.live()
         newest = max((file.appended for file in live.values() if file.appended), default=now)
@@ -77,8 +84,17 @@ class Compaction:
 
 
 def open_ledger(table: Table, lake: Path, step: Step = lambda _: None) -> Ledger | None:
-    """Open a table of a lake; None where nobody has written to it yet."""
-    return Ledger(table, lake, step) if DeltaTable.is_deltatable(str(table.folder(lake))) else None
+    """Open a table of a lake; None where nobody has written to it yet.
+
+    Raises UnavailableError where its log is damaged: a writer's start mends it.
+    """
+    folder = table.folder(lake)
+    try:
+        return Ledger(table, lake, step) if DeltaTable.is_deltatable(str(folder)) else None
+    except DeltaError as error:
+        raise UnavailableError(
+            f"{folder} cannot be opened: {error}. Start the lake writer anew: it sets what is damaged aside"
+        ) from error
 
 
 def _paths(live: dict[str, LiveFile], hour: str) -> frozenset[str]:

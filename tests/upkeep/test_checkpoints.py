@@ -17,6 +17,7 @@ from sinks.lake.ledger import LOG, Ledger
 from sinks.lake.positions import Source
 from sinks.lake.tables import BY_NAME
 from sinks.upkeep.checkpoints import KEPT, WrongCheckpointError, checkpoint_duty, checkpoints, clean, require_true
+from sinks.upkeep.small import Compaction
 from tests.lake.readings import GPU_TOPIC, gpu_message
 from tests.upkeep.compacting import by_place, rows_in
 
@@ -84,6 +85,11 @@ def test_no_entry_goes_below_a_checkpoint_that_is_not_what_they_say(tmp_path: Pa
     with pytest.raises(WrongCheckpointError, match="The log keeps all its entries"):
         clean(tmp_path / "gpu", NOW)
     assert entries(tmp_path) == [0, 1, 2, 3]
+    said = [sentence for sentence in checkpoint_duty(tmp_path, NOW) if sentence.startswith(str(tmp_path / "gpu"))]
+    assert len(said) == 1, "said, and no reason to leave the other tables"
+    if fault == "cut":
+        assert "cannot be opened" in said[0]
+        assert any(sentence == said[0] for sentence in Compaction()(tmp_path, NOW))
 
 
 def test_a_table_of_ten_thousand_versions_opens_in_less_than_300_ms(tmp_path: Path) -> None:
