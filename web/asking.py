@@ -43,6 +43,13 @@ class Asked(NamedTuple):
     span: Span
 
 
+class Answered(NamedTuple):
+    """Hold an answer, and a sentence about rows that the lake lacks, where it lacks some."""
+
+    answer: Answer
+    note: str | None
+
+
 class Asking:
     """Answer questions, two at a time, each in a cage of its own; `off` says why none can be answered.
 
@@ -75,7 +82,7 @@ class Asking:
             self._catalogs.close()
             self.audit.close()
 
-    async def answer(self, asked: Asked) -> Answer:
+    async def answer(self, asked: Asked) -> Answered:
         """Answer one question.
 
         Raises ConfigurationError where questions are off or there is no lake, UnavailableError where too many wait.
@@ -88,11 +95,12 @@ class Asking:
             self._catalogs.current(asked.span) as catalog,
             self._keeper.folder() as spill,
         ):
-            taken = {"taken": catalog.taken.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+            said = {"taken": catalog.taken.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+            said |= {"note": catalog.note} if catalog.note else {}
             paths = (str(self._lake), str(catalog.path), str(spill))
-            answer = await self._keeper.ask(Order(asked.query, asked.form, *paths, self.limits, taken))
+            answer = await self._keeper.ask(Order(asked.query, asked.form, *paths, self.limits, said))
         self.ended[answer.reason] += 1
-        return answer
+        return Answered(answer, catalog.note)
 
     async def _try(self) -> None:
         """Find out whether this machine has what a cage needs, and whether one holds."""

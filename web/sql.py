@@ -19,7 +19,7 @@ from sinks.sandbox.keeper import Answer, Reason
 from sinks.sandbox.order import FORMATS, Format
 from sinks.sql.snapshot import Span
 from web.access import RefusedError, identify, refuse_other_sites
-from web.asking import Asked, Asking
+from web.asking import Answered, Asked, Asking
 from web.audit import Entry
 
 PATH = "/api/sql"
@@ -51,20 +51,21 @@ def route(asking: Asking) -> Route:
 
     async def sql(request: Request) -> Response:
         started = time.perf_counter()
-        name, asked, answer = "-", None, None
+        name, asked, answered = "-", None, None
         try:
             refuse_other_sites(request)
             token = identify(request, asking.tokens, "sql")
             name = token.name
             asking.rate.take(name)
             asked = await _asked(request, name)
-            answer = await _unless_left(request, asking.answer(asked))
-            response = _response(asked, answer)
+            answered = await _unless_left(request, asking.answer(asked))
+            response = _response(asked, answered)
         except ClientDisconnect:
             response = Response(status_code=_LEFT)
         except WattlineError as error:
             response = _refusal(error)
         query = asked.query if asked else ""
+        answer = answered.answer if answered else None
         asking.audit.note(_entry(name, query, response.status_code, answer, time.perf_counter() - started))
         return response
 
@@ -161,7 +162,8 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _response(asked: Asked, answer: Answer) -> Response:
+def _response(asked: Asked, answered: Answered) -> Response:
+    answer, note = answered
     if answer.reason != "answered":
         return _sentence(_STATUS[answer.reason], answer.message)
     headers = {
@@ -171,6 +173,8 @@ def _response(asked: Asked, answer: Answer) -> Response:
         "wattline-rows": str(answer.rows),
         "wattline-elapsed-seconds": f"{answer.elapsed_seconds:.6f}",
     }
+    if note is not None:
+        headers["wattline-note"] = note
     if asked.form != "json":
         headers["content-disposition"] = f'attachment; filename="answer.{asked.form}"'
     return Response(answer.body, headers=headers)

@@ -13,32 +13,37 @@ from pathlib import Path
 import duckdb
 
 from sinks.sql.connection import definition_of
+from sinks.sql.damage import refusing_damage
 from sinks.sql.definition import SETTINGS, define
 from sinks.sql.snapshot import Span
+from sinks.upkeep.damage import missing_note
 
 FRESH_SECS = 2.0
 """For how long a catalog is asked again before the lake's logs are read anew."""
 
 
 class Catalog:
-    """Hold one file and how many queries read it."""
+    """Hold one file, what whoever asks it must know, and how many queries read it."""
 
-    def __init__(self, path: Path, made: float) -> None:
+    def __init__(self, path: Path, made: float, note: str | None) -> None:
         self.path = path
+        self.note = note
         self.taken = datetime.now(UTC)
         self.made = made
         self.readers = 0
 
 
-def write_catalog(lake: Path, span: Span, path: Path) -> None:
-    """Write the newest snapshot of `lake` into a new database.
+def write_catalog(lake: Path, span: Span, path: Path) -> str | None:
+    """Write the newest snapshot of `lake` into a new database; return a sentence about rows that it lacks.
 
-    Raises ConfigurationError where `lake` is not a folder of a lake.
+    Raises ConfigurationError where `lake` is not a folder of a lake, DataLossError where a file is cut or missing.
     """
-    definition = definition_of(lake, span)
-    with duckdb.connect(str(path), config=dict(SETTINGS)) as connection:
-        define(connection, definition)
+    with refusing_damage(lake):
+        definition = definition_of(lake, span)
+        with duckdb.connect(str(path), config=dict(SETTINGS)) as connection:
+            define(connection, definition)
     path.chmod(0o644)
+    return missing_note(lake)
 
 
 class Catalogs:
@@ -85,10 +90,10 @@ class Catalogs:
             made = self._clock()
             self._number += 1
             path = Path(self._folder.name) / f"{self._number}.duckdb"
-            await asyncio.to_thread(write_catalog, self._lake, span, path)
+            note = await asyncio.to_thread(write_catalog, self._lake, span, path)
             if known is not None:
                 self._old.append(known)
-            self._newest[span] = Catalog(path, made)
+            self._newest[span] = Catalog(path, made, note)
             return self._newest[span]
 
     def _sweep(self) -> None:

@@ -19,6 +19,7 @@ from sinks.sql.definition import SETTINGS
 from sinks.sql.statement import NotAQuestionError, one_question
 
 _BUFFER_BYTES = 256 * 1024
+_INSTEAD = "format=csv, arrow or parquet gives the answer as a file"
 
 
 class Outlet:
@@ -90,10 +91,10 @@ def enter(order: Order) -> None:
 
 def _asked(order: Order, connection: duckdb.DuckDBPyConnection, outlet: Outlet) -> Ended:
     started = time.perf_counter()
-    _lock(order, connection)
-    query = one_question(connection, order.query) if order.is_checked else order.query
+    _settle(order, connection)
+    query = one_question(connection, order.query, _INSTEAD) if order.is_checked else order.query
     aim(connection, query)
-    connection.execute("SET lock_configuration = true")
+    _lock(order, connection)
     relation = connection.sql(query)
     reader = relation.to_arrow_reader(1_000) if relation is not None else _nothing()
 
@@ -119,13 +120,17 @@ def settings(order: Order) -> dict[str, str]:
     }
 
 
-def _lock(order: Order, connection: duckdb.DuckDBPyConnection) -> None:
-    """Tell DuckDB what it may: what stops a query is the cage, this makes refusals early and clear."""
+def _settle(order: Order, connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"SET threads = {order.limits.threads}")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
+
+
+def _lock(order: Order, connection: duckdb.DuckDBPyConnection) -> None:
+    """Tell DuckDB what it may: what stops a query is the cage, this makes refusals early and clear."""
     connection.execute(f"SET allowed_directories = ['{_quoted(order.lake)}', '{_quoted(order.spill)}']")
     connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 def _quoted(path: str) -> str:

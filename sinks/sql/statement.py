@@ -14,14 +14,17 @@ _ASKING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.Sta
 """FROM, VALUES, DESCRIBE, SHOW and SUMMARIZE are SELECT; PIVOT is MULTI."""
 
 
+INSTEAD = "--format and --output write the answer to a file"
+
+
 class NotAQuestionError(WattlineError):
     """Report a statement that is none, more than one, or would write."""
 
     exit_code = 2
 
 
-def one_question(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """Return `text` where it is one statement that only asks.
+def one_question(connection: duckdb.DuckDBPyConnection, text: str, instead: str = INSTEAD) -> str:
+    """Return `text` where it is one statement that only asks; `instead` says how an answer becomes a file.
 
     Raises NotAQuestionError, and what DuckDB raises for a text that it cannot parse.
     """
@@ -33,10 +36,7 @@ def one_question(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     # A WITH may hide a COPY, and EXPLAIN ANALYZE runs one (both are typed as asking).
     if kind not in _ASKING or "copy" in _keywords(text):
         word = "COPY" if kind in _ASKING else kind.name
-        raise NotAQuestionError(
-            f"sql: {word} is not answered: the lake is read-only. Ask with SELECT; "
-            f"--format and --output write the answer to a file"
-        )
+        raise NotAQuestionError(f"sql: {word} is not answered: the lake is read-only. Ask with SELECT; {instead}")
     return text
 
 

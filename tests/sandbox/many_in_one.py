@@ -23,6 +23,7 @@ ENTRY = (
 
 
 def _asked(order: Order, connection: duckdb.DuckDBPyConnection, outlet: Outlet) -> Ended:
+    question._settle(order, connection)
     question._lock(order, connection)
     for statement in msgspec.json.decode(order.query, type=list[str]):
         outlet.write(_end(connection, statement).encode("utf-8", "replace") + b"\n")

@@ -236,3 +236,13 @@ def test_where_a_cage_cannot_be_sql_is_off_and_says_why_and_the_rest_runs(
     assert answer.status_code == 503
     assert "no Landlock" in answer.json()["error"]
     assert "apt-get install libseccomp2" in answer.json()["error"]
+
+
+def test_a_file_of_the_lake_that_is_cut_is_named_and_nothing_is_answered_from_the_rest(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    file = next((tmp_path / "lake" / "gpu").rglob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:100])
+    with served.client:
+        answer = served.ask("SELECT count(power_watts) AS n FROM gpu")
+    assert answer.status_code == 500
+    assert str(file) in answer.json()["error"]
