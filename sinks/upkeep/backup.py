@@ -22,9 +22,10 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from schemas.errors import DataLossError, UnavailableError
+from schemas.errors import ConfigurationError, DataLossError, UnavailableError
 from sinks.lake.durable import make_folder, move, sync_file, sync_folder
 from sinks.lake.locks import FolderLock
+from sinks.lake.start import RESTORING
 from sinks.upkeep.checksum import DamagedFileError, copy_checked, require_sound
 from sinks.upkeep.log_copy import copy_log, versions_at_one_moment
 from sinks.upkeep.settings import FILE as SETTINGS
@@ -74,6 +75,8 @@ def back_up(
     Raises DataLossError (and DamagedFileError) where the lake or the backup is damaged, UnavailableError where
     another backup into it is on its way or files vanish faster than they are copied.
     """
+    if (lake / RESTORING).exists():
+        raise ConfigurationError(f"{lake}: a restore was not finished here; run `wattline lake restore` again first")
     with _alone(destination):
         for folder in (destination / POINTS).iterdir():
             if folder.name.startswith(".") or not (folder / MANIFEST).exists():

@@ -30,12 +30,11 @@ from sinks.lake.order import LOG_ORDER, in_order
 from sinks.lake.parquet import ParquetFile, remove_files, write_file
 from sinks.lake.positions import Source
 from sinks.lake.rows import read_rows
-from sinks.lake.tables import BY_NAME, MIXED_HOUR, Table
+from sinks.lake.tables import BY_NAME, Table
 from sinks.sql.snapshot import open_table
 from sinks.upkeep.aside import damage_of, set_aside
 from sinks.upkeep.damage import Damage, note_damage, read_damage
 
-_HOUR_MICROSECONDS = 3_600_000_000
 CHUNK_BYTES = 67_108_864
 FILE_ROWS = 2_000_000
 _WAIT_MS = 500
@@ -79,6 +78,9 @@ def _told(damages: Sequence[Damage], found: int) -> Iterator[Damage]:
 
 async def _refill(lake: Path, table: Table, damages: Sequence[Damage], kafka: Kafka) -> int:
     """Put back what is missing within the bounds of files of one hour; return how many rows that were."""
+    damages = [damage for damage in damages if {"_appended", table.hour_of} <= damage.bounds.keys()]
+    if not damages:
+        return 0  # another engine's, of which the log says too little
     ledger = Ledger(table, lake)
     known = _known_places(lake, table, damages)
     timeline = await _timeline(kafka)
@@ -88,7 +90,7 @@ async def _refill(lake: Path, table: Table, damages: Sequence[Damage], kafka: Ka
         for topic in table.topics:
             async for messages in _messages(kafka, topic, ledger, damages):
                 rows = read_rows(topic, messages, timeline, kafka.clock)[table.name]
-                waiting.append(_without(_within(rows, table, damages), known))
+                waiting.append(_without(_within(rows, damages), known))
                 if sum(part.num_rows for part in waiting) >= FILE_ROWS:
                     files.append(_write(waiting, table, damages[0].hour, ledger.folder))
                     waiting.clear()
@@ -116,9 +118,7 @@ async def _messages(
 
     What lies behind them is the writer's: it will bring it, and twice would be one too many.
     """
-    bounds = [damage.bounds["_appended"] for damage in damages if "_appended" in damage.bounds]
-    if not bounds:
-        return
+    bounds = [damage.bounds["_appended"] for damage in damages]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     count = (await require_topics(kafka.bootstrap, [topic]))[topic]
     ends = {number: position.next for number in range(count) if (position := ledger.position(Source(topic, number)))}
@@ -139,26 +139,19 @@ async def _messages(
             yield gathered
 
 
-def _within(rows: pa.Table, table: Table, damages: Sequence[Damage]) -> pa.Table:
-    """Return the rows that may have been in one of the files: of its hour and within all of its bounds."""
-    frame = pl.DataFrame(rows.select(list(dict.fromkeys((table.hour_of, *damages[0].bounds)))))
+def _within(rows: pa.Table, damages: Sequence[Damage]) -> pa.Table:
+    """Return the rows that may have been in one of the files: within all of its bounds, and so of its hour."""
+    frame = pl.DataFrame(rows.select(list(dict.fromkeys(name for damage in damages for name in damage.bounds))))
     wanted = pl.lit(False)
     for damage in damages:
         inside = [_between(name, bound) for name, bound in damage.bounds.items()]
-        wanted |= pl.all_horizontal(*inside, _of_hour(table, damage.hour))
+        wanted |= pl.all_horizontal(*inside)
     return rows.filter(pa.array(frame.select(wanted.alias("wanted"))["wanted"]))
 
 
 def _between(name: str, bound: tuple[int, int]) -> pl.Expr:
     """Tell whether a column lies within bounds; a null, of which bounds say nothing, may."""
     return pl.col(name).to_physical().is_between(*bound).fill_null(value=True)
-
-
-def _of_hour(table: Table, hour: str) -> pl.Expr:
-    if hour == MIXED_HOUR:
-        return pl.lit(True)
-    start = pl.lit(f"{hour}:00:00").str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us").dt.epoch("us")
-    return pl.col(table.hour_of).to_physical().is_between(start, start + _HOUR_MICROSECONDS - 1)
 
 
 def _keys(table: Table) -> list[str]:

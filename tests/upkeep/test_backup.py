@@ -149,6 +149,8 @@ def test_an_interrupted_restore_goes_on_where_it_was(tmp_path: Path, monkeypatch
         patch.setattr(restore_module, "copy_checked", stop_after_one)
         restore(backup, restored)
     assert (restored / RESTORING).exists()
+    with pytest.raises(ConfigurationError, match="a restore was not finished here"):
+        back_up(restored, tmp_path / "other", NOW)
     assert restore(backup, restored).files == whole - 1
     assert not (restored / RESTORING).exists()
     assert rows_of(restored, "gpu").num_rows == 24

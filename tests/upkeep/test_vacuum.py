@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
 
-from schemas.errors import DataLossError
+from schemas.errors import DataLossError, UnavailableError
 from sinks.lake.flush import Tables
 from sinks.lake.ledger import Ledger
 from sinks.lake.parquet import write_file
@@ -121,6 +121,21 @@ def test_a_file_that_a_live_writer_has_named_and_not_committed_stays(tmp_path: P
     assert at(lake, 23).removed == ()
     ledger.commit([file], {SOURCE: ledger.position(SOURCE)}, {SOURCE: position_after(message)})
     assert at(lake, 25)[:3] == ((), 0, 0)
+    assert rows_of(lake, "gpu").num_rows == 24
+
+
+def test_a_writer_that_stood_still_for_longer_commits_nothing_that_is_gone(tmp_path: Path) -> None:
+    """Stopped between naming and committing; its next try makes the files anew."""
+    lake = lake_of(tmp_path, range(2))
+
+    def stand_still(step: str) -> None:
+        if step == "files named":
+            at(lake, 0)
+            assert len(at(lake, 25).removed) == 1
+
+    with pytest.raises(UnavailableError, match="nothing of it is in the table"):
+        Tables(lake, "event", stand_still).flush({SOURCE: [gpu_message(2)]}, None)
+    lake_of(lake, range(2, 3))
     assert rows_of(lake, "gpu").num_rows == 24
 
 
