@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from schemas.errors import ConfigurationError
 from sinks.lake.ledger import Ledger
 from sinks.lake.tables import BY_NAME
 from sinks.upkeep.budget import Plan, ages, growth, limit, plan
@@ -26,7 +27,12 @@ log = logging.getLogger(__name__)
 def retention_duty(lake: Path, now: datetime) -> Iterator[str]:
     """Do what is due in every table, and say what left it and why."""
     settings = read_settings(lake)
-    files = {name: live_files(lake, BY_NAME[name]) for name in settings.tables}
+    files: dict[str, pl.DataFrame] = {}
+    for name in settings.tables:
+        try:
+            files[name] = live_files(lake, BY_NAME[name])
+        except ConfigurationError as error:  # the other tables have their turn
+            yield str(error)
     planned = plan_of(files, now, settings)
     if not planned.is_enough:
         log.error(
@@ -35,9 +41,9 @@ def retention_duty(lake: Path, now: datetime) -> Iterator[str]:
             planned.left_bytes / 1e9,
             (settings.disk_budget_bytes or 0) / 1e9,
         )
-    for name, keeping in settings.tables.items():
-        days, why = _days(name, keeping, planned)
-        due = expired(files[name], now, days)
+    for name, frame in files.items():
+        days, why = _days(name, settings.tables[name], planned)
+        due = expired(frame, now, days)
         if due.height:
             Ledger(BY_NAME[name], lake).replace(due["path"].to_list(), [], f"retain/{name}", {"retention": why})
             yield (

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from schemas.errors import ConfigurationError
 from sinks.lake.tables import TABLES, Table
 from sinks.upkeep.aside import damage_of, set_aside
 from sinks.upkeep.damage import Damage
@@ -105,11 +106,16 @@ def _unhashed(lake: Path, notebook: Notebook) -> list[Unhashed]:
 
 
 def _live(lake: Path, hashed: Mapping[str, datetime]) -> list[Unhashed]:
-    return [
-        Unhashed(table, path, size, hashed.get(f"{table.name}/{path}"))
-        for table in TABLES
-        for path, size in live_files(lake, table).select("path", "bytes").iter_rows()
-    ]
+    found = []
+    for table in TABLES:
+        try:
+            files = live_files(lake, table)
+        except ConfigurationError as error:  # the other tables have their turn
+            log.error("lake: %s", error)
+            continue
+        for path, size in files.select("path", "bytes").iter_rows():
+            found.append(Unhashed(table, path, size, hashed.get(f"{table.name}/{path}")))
+    return found
 
 
 def _written(lake: Path, file: Unhashed) -> datetime:

@@ -8,6 +8,7 @@ longer.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from schemas.errors import DataLossError
+from schemas.errors import ConfigurationError, DataLossError
 from sinks.lake.log_check import log_damage
 from sinks.lake.parquet import TEMPORARY
 from sinks.lake.tables import TABLES, Table
@@ -23,26 +24,35 @@ from sinks.sql.snapshot import open_table
 from sinks.upkeep.notebook import Notebook, open_notebook
 from sinks.upkeep.settings import UpkeepSettings, read_settings
 
+log = logging.getLogger(__name__)
+
 EMPTY_FOLDER_SECS = 3_600.0
 """So old an empty folder of an hour must be before it goes: a writer makes one right before it puts a file there."""
 
 
 class Vacuumed(NamedTuple):
-    """Say what is gone (or would be), and what is unused and waits."""
+    """Say what is gone (or would be), what is unused and waits, and what is wrong with tables of which nothing goes."""
 
     removed: tuple[str, ...]
     removed_bytes: int
     waiting: int
     waiting_bytes: int
     folders: int
+    damaged: tuple[str, ...]
 
 
 def vacuum(lake: Path, now: datetime, settings: UpkeepSettings, *, dry_run: bool = False) -> Vacuumed:
     """Remove what no table of `lake` has had for `keep_removed_hours`; with `dry_run` only say it.
 
-    The caller holds the lake's upkeep alone. Raises DataLossError where a log is damaged: what is live is not known.
+    The caller holds the lake's upkeep alone.
     """
-    unused = {path: size for table in TABLES for path, size in _unused(lake, table)}
+    unused: dict[str, int] = {}
+    damaged = []
+    for table in TABLES:
+        try:
+            unused |= dict(_unused(lake, table))
+        except (DataLossError, ConfigurationError) as error:  # of the others it is known what is live
+            damaged.append(str(error))
     with open_notebook(lake) as notebook:
         since = _since(notebook, unused, now)
         due = [path for path, seen in since.items() if now - seen >= timedelta(hours=settings.keep_removed_hours)]
@@ -52,12 +62,16 @@ def vacuum(lake: Path, now: datetime, settings: UpkeepSettings, *, dry_run: bool
             notebook.forget_unused(due)
     gone = sum(unused[path] for path in due)
     folders = 0 if dry_run else _remove_empty_folders(lake, now)
-    return Vacuumed(tuple(due), gone, len(unused) - len(due), sum(unused.values()) - gone, folders)
+    return Vacuumed(
+        tuple(due), gone, len(unused) - len(due), sum(unused.values()) - gone, folders, damaged=tuple(damaged)
+    )
 
 
 def vacuum_duty(lake: Path, now: datetime) -> Iterator[str]:
     """Do what is due, and say what is gone."""
     done = vacuum(lake, now, read_settings(lake))
+    for sentence in done.damaged:
+        log.error("lake: %s", sentence)
     if done.removed:
         yield (
             f"{len(done.removed)} files that no table has are removed, {done.removed_bytes / 1e6:.1f} MB; "
@@ -74,6 +88,8 @@ def _since(notebook: Notebook, unused: dict[str, int], now: datetime) -> dict[st
 
 def _unused(lake: Path, table: Table) -> Iterator[tuple[str, int]]:
     """Yield the files on disk that the newest version of a table does not have, with their bytes.
+
+    Raises DataLossError where its log is damaged: what is live is not known then.
 
     The disk is looked at first: what is committed after that look is live by the second.
     """

@@ -76,6 +76,12 @@ def test_the_script_still_makes_the_newest_golden_lake(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in newest.rglob("*") if path.is_file()) < 200_000
 
 
+def know_the_new_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SQL be of the version that knows the column."""
+    monkeypatch.setattr(sql, "TABLES", tuple(WIDER if table is PROGRESS else table for table in TABLES))
+    monkeypatch.setitem(BY_NAME, "progress", WIDER)
+
+
 def progress_of(number: int, table: ledger.Table, lake: Path) -> ledger.ParquetFile:
     """Return a file of one row as a writer that knows `table` makes it."""
     value = json.dumps({"time": "2026-03-01T12:00:00Z", "job": "a", "steps": number}).encode()
@@ -105,7 +111,7 @@ def test_a_writer_of_the_old_columns_goes_on_beside_one_of_the_new(
     rows = pa.table(DeltaTable(str(tmp_path / "progress")).to_pyarrow_table()).sort_by("steps")
     assert rows.column("steps").to_pylist() == [0, 1, 2, 3, 4]
     assert rows.column("cost_riyals").to_pylist() == [None, None, 2.5, None, 2.5]
-    monkeypatch.setattr(sql, "TABLES", tuple(WIDER if table is PROGRESS else table for table in TABLES))
+    know_the_new_column(monkeypatch)
     with sql.connect(tmp_path) as connection:
         told = connection.execute("SELECT steps, cost_riyals FROM raw.progress ORDER BY steps").fetchall()
     assert told == [(0, None), (1, None), (2, 2.5), (3, None), (4, 2.5)]
@@ -124,7 +130,7 @@ def test_questions_about_a_new_column_find_null_where_every_file_is_old(
 ) -> None:
     source = Source("telemetry.progress.v1", 0)
     Ledger(PROGRESS, tmp_path).commit([progress_of(0, PROGRESS, tmp_path)], {source: None}, {source: at(1)})  # type: ignore[dict-item]
-    monkeypatch.setattr(sql, "TABLES", tuple(WIDER if table is PROGRESS else table for table in TABLES))
+    know_the_new_column(monkeypatch)
     with sql.connect(tmp_path) as connection:
         assert connection.execute("SELECT steps, cost_riyals FROM raw.progress").fetchall() == [(0, None)]
 

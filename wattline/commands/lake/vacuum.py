@@ -25,6 +25,8 @@ def command(lake: Path, dry_run: bool) -> None:
     settings = read_settings(lake)
     with alone(lake, threading.Event(), lambda: click.echo("waiting for a duty of upkeep to end", err=True)):
         done = vacuum(lake, datetime.now(UTC), settings, dry_run=dry_run)
+    for sentence in done.damaged:
+        click.echo(sentence, err=True)
     if dry_run:
         for path in done.removed:
             click.echo(path)
