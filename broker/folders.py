@@ -16,6 +16,11 @@ def user_folder() -> Path:
     return _xdg("XDG_DATA_HOME", ".local/share")
 
 
+def state_folder() -> Path:
+    """Return the folder of what is remembered of a person's work, as a shell's history: `$XDG_STATE_HOME/wattline`."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
 def _xdg(variable: str, default: str) -> Path:
     # The XDG specification tells to ignore a relative path in these variables.
     chosen = os.environ.get(variable, "")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import deltalake
 import duckdb
 import polars as pl
 
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import MIXED_HOUR, TABLES, Table
+from sinks.sql.at import NEWEST, At, require_files
 from sinks.sql.damage import refusing_damage
 from sinks.sql.definition import SETTINGS, Definition, define
 from sinks.sql.dimensions import frames, read_registry, words
@@ -23,8 +25,8 @@ from sinks.sql.views import VIEWS
 from sinks.upkeep.damage import as_table, read_damage
 
 
-def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the views of sinks.sql.views over the newest snapshot of `lake`.
+def connect(lake: Path, span: Span | None = None, at: At = NEWEST) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the views of sinks.sql.views over a snapshot of `lake`.
 
     What a writer commits later is seen by a later connection. A table that nobody has written to is an
     empty view with its columns. `span` leaves out the rows of `gpu`, `power`, `progress`, `windows` and
@@ -33,11 +35,11 @@ def connect(lake: Path, span: Span | None = None) -> duckdb.DuckDBPyConnection:
     Raises ConfigurationError where `lake` is not a folder of a lake, DataLossError where a file is cut or missing.
     """
     with refusing_damage(lake):
-        return _connect(lake, span)
+        return _connect(lake, span, at)
 
 
-def _connect(lake: Path, span: Span | None) -> duckdb.DuckDBPyConnection:
-    definition = definition_of(lake, span)
+def _connect(lake: Path, span: Span | None, at: At) -> duckdb.DuckDBPyConnection:
+    definition = definition_of(lake, span, at)
     # A large sort would otherwise spill into a folder `.tmp` of wherever the caller stands.
     spill = Path(tempfile.gettempdir()) / f"wattline-sql-{os.getpid()}"
     connection = duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": str(spill)})
@@ -45,8 +47,8 @@ def _connect(lake: Path, span: Span | None) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def definition_of(lake: Path, span: Span | None = None) -> Definition:
-    """Return what `connect` tells its connection: file lists and dimensions of the newest snapshot.
+def definition_of(lake: Path, span: Span | None = None, at: At = NEWEST) -> Definition:
+    """Return what `connect` tells its connection: file lists and dimensions of one snapshot.
 
     Raises ConfigurationError where `lake` is not a folder of a lake.
     """
@@ -56,15 +58,26 @@ def definition_of(lake: Path, span: Span | None = None) -> Definition:
             f"name another folder with --lake or WATTLINE_LAKE."
         )
     asked = span or Span()
-    files = [_within(table, files_of(table, open_table(lake, table)), asked) for table in TABLES]
+    opened = {table: open_table(lake, table, at) for table in TABLES}
+    listed = pl.concat(_within(table, files_of(table, each), asked) for table, each in opened.items())
+    if at != NEWEST:
+        versions = {table.name: each.version() for table, each in opened.items() if each is not None}
+        require_files(listed.filter("is_within_span")["path"], lake, versions)
     with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
-        known = frames(read_registry(lake, connection))
+        known = frames(read_registry(lake, connection, at))
     empty = {f"{table.name}_empty": table.arrow.empty_table() for table in TABLES}
-    listed = pl.concat(files)
     dimensions = {"damage": as_table(read_damage(lake))}
-    dimensions |= {name: frame.to_arrow() for name, frame in {**known, "files": listed}.items()}
+    dimensions |= {
+        name: frame.to_arrow() for name, frame in {**known, "files": listed, "versions": _versions(opened)}.items()
+    }
     reading = _readings(listed.filter("is_within_span"), asked)
     return Definition({**empty, **dimensions}, (words(known), *reading, *VIEWS))
+
+
+def _versions(opened: Mapping[Table, deltalake.DeltaTable | None]) -> pl.DataFrame:
+    """Return the version of each table that is asked; none of one that had none."""
+    told = [(table.name, each.version()) for table, each in opened.items() if each is not None]
+    return pl.DataFrame(told, schema={"table": pl.String, "version": pl.Int64}, orient="row")
 
 
 def _within(table: Table, files: pl.DataFrame, span: Span) -> pl.DataFrame:

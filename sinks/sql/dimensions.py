@@ -13,6 +13,7 @@ from schemas.histogram import LARGEST_BIN, Metric, bounds
 from schemas.registry import FEEDS, LIMITS, METERS, MODELS, PLACES, SLOTS, VENDORS, Registry
 from schemas.subject import MeterLevel, SubjectKind, gpu_subject
 from sinks.lake.tables import BY_NAME
+from sinks.sql.at import NEWEST, At
 from sinks.sql.plan import literal
 from sinks.sql.snapshot import Span, live_files
 
@@ -22,9 +23,9 @@ QUALIFY row_number() OVER (PARTITION BY site ORDER BY version DESC, _offset DESC
 """
 
 
-def read_registry(lake: Path, connection: duckdb.DuckDBPyConnection) -> Registry | None:
-    """Return the newest registry that the lake holds, or None where no facility was published yet."""
-    files = live_files(lake, BY_NAME["facility"], Span())
+def read_registry(lake: Path, connection: duckdb.DuckDBPyConnection, at: At = NEWEST) -> Registry | None:
+    """Return the newest registry of a snapshot, or None where no facility was published yet."""
+    files = live_files(lake, BY_NAME["facility"], Span(), at)
     if not files:
         return None
     documents = [row[0].encode() for row in connection.execute(_NEWEST, [files]).fetchall()]

@@ -12,6 +12,7 @@ import polars as pl
 from schemas.errors import ConfigurationError
 from sinks.lake.formats import require_known_format
 from sinks.lake.tables import MIXED_HOUR, Table
+from sinks.sql.at import NEWEST, At, version_of
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,19 @@ class Span:
         return " AND ".join(told) or "true"
 
 
-def open_table(lake: Path, table: Table) -> deltalake.DeltaTable | None:
-    """Open the newest version of a table, or return None where nothing has been written yet.
+def open_table(lake: Path, table: Table, at: At = NEWEST) -> deltalake.DeltaTable | None:
+    """Open a version of a table, or return None where nothing had been written yet.
 
-    Raises ConfigurationError where a folder of that name is not a Delta table.
+    Raises ConfigurationError where a folder of that name is not a Delta table, or has no such version.
     """
     folder = table.folder(lake)
     if not (folder / "_delta_log").is_dir():
         return None
+    version = version_of(folder, table, at)
+    if version == -1:
+        return None
     try:
-        delta = deltalake.DeltaTable(str(folder))
+        delta = deltalake.DeltaTable(str(folder), version=version)
     except deltalake.exceptions.TableNotFoundError:
         return None
     except deltalake.exceptions.DeltaError as error:
@@ -56,9 +60,9 @@ def open_table(lake: Path, table: Table) -> deltalake.DeltaTable | None:
     return delta
 
 
-def live_files(lake: Path, table: Table, span: Span) -> list[str]:
+def live_files(lake: Path, table: Table, span: Span, at: At = NEWEST) -> list[str]:
     """Return the paths of the files of one snapshot of `table` that can hold rows of `span`."""
-    opened = open_table(lake, table)
+    opened = open_table(lake, table, at)
     if opened is None:
         return []
     actions = pl.DataFrame(opened.get_add_actions(flatten=True))
