@@ -21,7 +21,8 @@ class Damage(msgspec.Struct, frozen=True):
 
     `low` and `high` are when the first and the last of its rows were appended to Kafka; `bounds` are the least and the
     greatest value of each column that the log keeps, times in µs. `refilled` and `lost` count rows, null as long as
-    Kafka was not asked yet.
+    Kafka was not asked yet. `attempt` is the application transaction of the last try, and the rows that it had of this
+    file: where the table has that transaction, it was made.
     """
 
     table: str
@@ -35,6 +36,7 @@ class Damage(msgspec.Struct, frozen=True):
     why: str
     refilled: int | None = None
     lost: int | None = None
+    attempt: tuple[str, int] | None = None
 
     def __str__(self) -> str:
         span = f"appended {self.low} to {self.high}" if self.low else "of unknown times"

@@ -119,7 +119,7 @@ def sentences(disk: Disk, now: datetime) -> Iterator[str]:
     if not disk.holds_budget:
         yield "budget: NOT HELD: no table may be shortened further (least_days in lake.toml)"
     yield (
-        f"files: hashed within the last {disk.oldest_hash / timedelta(days=1):.1f} days "
+        f"files: each hashed or written within the last {disk.oldest_hash / timedelta(days=1):.1f} days "
         f"(scrub_days {disk.settings.scrub_days:g})"
     )
     if disk.missing:

@@ -25,7 +25,7 @@ from schemas.admission import Clock
 from schemas.errors import ConfigurationError
 from schemas.message import Message
 from schemas.timeline import Timeline
-from sinks.lake.ledger import Ledger
+from sinks.lake.ledger import CommitRefusedError, Ledger, ReplacedError
 from sinks.lake.order import LOG_ORDER, in_order
 from sinks.lake.parquet import ParquetFile, remove_files, write_file
 from sinks.lake.positions import Source
@@ -53,55 +53,80 @@ def refill(lake: Path, kafka: Kafka, now: datetime) -> list[Damage]:
     Raises UnavailableError where no broker answers: the rows stay missing and it is tried again. The caller holds
     upkeep alone.
     """
+    done = list(_made_before(lake))
+    note_damage(lake, done)
     pending: dict[tuple[str, str], list[Damage]] = defaultdict(list)
     for damage in read_damage(lake):
         if damage.lost is None:
             pending[damage.table, damage.hour].append(damage)
-    done: list[Damage] = []
     for (name, _), damages in pending.items():
         if _set_neighbours_aside(lake, BY_NAME[name], damages, now):
             continue  # their rows are of the same bounds: all of them together in the next round
-        found = asyncio.run(_refill(lake, BY_NAME[name], damages, kafka))
-        told = list(_told(damages, found))
+        told = asyncio.run(_refill(lake, BY_NAME[name], damages, kafka))
         note_damage(lake, told)
         done += told
     return done
 
 
-def _told(damages: Sequence[Damage], found: int) -> Iterator[Damage]:
+def _made_before(lake: Path) -> Iterator[Damage]:
+    """Yield what was refilled by a process that was killed before it could say so."""
+    for damage in read_damage(lake):
+        if damage.lost is None and damage.attempt is not None:
+            app, refilled = damage.attempt
+            if Ledger(BY_NAME[damage.table], lake).transaction(app) is not None:
+                yield _told(damage, refilled)
+
+
+def _told(damage: Damage, refilled: int) -> Damage:
+    return msgspec.structs.replace(damage, refilled=refilled, lost=damage.rows - refilled)
+
+
+def _attempts(damages: Sequence[Damage], found: int) -> Iterator[Damage]:
     """Share out the rows that were found among the files that they may have been of."""
     for damage in damages:
-        refilled = min(found, damage.rows)
-        found -= refilled
-        yield msgspec.structs.replace(damage, refilled=refilled, lost=damage.rows - refilled)
+        share = min(found, damage.rows)
+        found -= share
+        yield msgspec.structs.replace(damage, attempt=(f"refill/{damages[0].path}", share))
 
 
-async def _refill(lake: Path, table: Table, damages: Sequence[Damage], kafka: Kafka) -> int:
-    """Put back what is missing within the bounds of files of one hour; return how many rows that were."""
-    damages = [damage for damage in damages if {"_appended", table.hour_of} <= damage.bounds.keys()]
-    if not damages:
-        return 0  # another engine's, of which the log says too little
+async def _refill(lake: Path, table: Table, damages: Sequence[Damage], kafka: Kafka) -> list[Damage]:
+    """Put back what is missing within the bounds of files of one hour; return what came of each file."""
     ledger = Ledger(table, lake)
-    known = _known_places(lake, table, damages)
+    # Of a file that another engine made the log may say too little.
+    known = [damage for damage in damages if {"_appended", table.hour_of} <= damage.bounds.keys()]
+    files = await _missing_rows(lake, ledger, known, kafka) if known else []
+    attempts = list(_attempts(damages, sum(file.rows for file in files)))
+    note_damage(lake, attempts)
+    if files:
+        try:
+            words = {"refill": [damage.path for damage in damages]}
+            ledger.replace([], files, f"refill/{damages[0].path}", words)
+        except (CommitRefusedError, ReplacedError):  # whatever else happens, they may be in the table
+            remove_files(files, ledger.folder)
+            raise
+    return [_told(each, each.attempt[1]) for each in attempts if each.attempt]
+
+
+async def _missing_rows(lake: Path, ledger: Ledger, damages: Sequence[Damage], kafka: Kafka) -> list[ParquetFile]:
+    """Return files, which nobody names yet, of the rows that Kafka has and no live file."""
+    places = _known_places(lake, ledger.table, damages)
     timeline = await _timeline(kafka)
     files: list[ParquetFile] = []
     waiting: list[pa.Table] = []
     try:
-        for topic in table.topics:
+        for topic in ledger.table.topics:
             async for messages in _messages(kafka, topic, ledger, damages):
-                rows = read_rows(topic, messages, timeline, kafka.clock)[table.name]
-                waiting.append(_without(_within(rows, damages), known))
+                rows = read_rows(topic, messages, timeline, kafka.clock)[ledger.table.name]
+                waiting.append(_without(_within(rows, damages), places))
                 if sum(part.num_rows for part in waiting) >= FILE_ROWS:
-                    files.append(_write(waiting, table, damages[0].hour, ledger.folder))
+                    files.append(_write(waiting, ledger.table, damages[0].hour, ledger.folder))
                     waiting.clear()
         if any(part.num_rows for part in waiting):
-            files.append(_write(waiting, table, damages[0].hour, ledger.folder))
-        if files:
-            ledger.replace([], files, f"refill/{damages[0].path}", {"refill": [damage.path for damage in damages]})
+            files.append(_write(waiting, ledger.table, damages[0].hour, ledger.folder))
     except BaseException:
         remove_files(files, ledger.folder)
         raise
-    return sum(file.rows for file in files)
+    return files
 
 
 async def _timeline(kafka: Kafka) -> Timeline | None:

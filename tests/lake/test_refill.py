@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -26,6 +27,7 @@ from schemas.gpu import GPU
 from schemas.health import LakeHealth, decode_health
 from schemas.message import Message
 from sinks.lake.flush import Tables
+from sinks.lake.ledger import Ledger
 from sinks.lake.log_check import check_log
 from sinks.lake.positions import Source
 from sinks.lake.tables import TABLES
@@ -165,6 +167,29 @@ def test_a_neighbour_that_is_damaged_too_is_not_believed(refill_kafka: EmbeddedK
     assert refill(tmp_path, kafka, NOW) == []
     assert [each.lost for each in refill(tmp_path, kafka, NOW)] == [0, 0]
     assert rows_by_table(tmp_path) == before
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_around_the_commit_of_a_refill_is_made_good(
+    refill_kafka: EmbeddedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """After it, the rows are there: who looks for them anew finds none, and would call them lost."""
+    write_all(refill_kafka.bootstrap, tmp_path)
+    before, replace, kafka = rows_by_table(tmp_path), Ledger.replace, Kafka(refill_kafka.bootstrap, "event")
+    damage(tmp_path, "progress", slice(0, 2))
+    scrub(tmp_path, NOW, UpkeepSettings(), 60)
+
+    def killed(self: Ledger, *given: Any) -> None:
+        if moment == "after":
+            replace(self, *given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ledger, "replace", killed)
+        refill(tmp_path, kafka, NOW)
+    assert [each.lost for each in refill(tmp_path, kafka, NOW)] == [0, 0]
+    assert rows_by_table(tmp_path) == before
+    assert missing_note(tmp_path) is None
 
 
 def test_without_a_broker_the_rows_stay_missing_and_are_asked_for_again(

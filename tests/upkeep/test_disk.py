@@ -62,7 +62,7 @@ def test_a_lake_says_what_it_takes_and_for_how_long(tmp_path: Path) -> None:
     assert told[1] == f"growth: {size / 1e3:.1f} kB a day; the disk is full in 10 days, on 2026-03-17"
     assert told[2].endswith("holds 6.2 days")
     assert told[3] == "budget: gpu is kept 5 days instead of 30"
-    assert told[-1] == "files: hashed within the last 2.0 days (scrub_days 7)"
+    assert told[-1] == "files: each hashed or written within the last 2.0 days (scrub_days 7)"
 
 
 def test_the_verb_tells_it_to_people_and_to_programs(tmp_path: Path) -> None:
