@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -27,6 +27,9 @@ from schemas.window import WINDOW  # noqa: E402
 from sinks.lake.flush import Tables  # noqa: E402
 from sinks.lake.positions import Source  # noqa: E402
 from sinks.sql.connection import connect  # noqa: E402
+from sinks.upkeep.settings import UpkeepSettings  # noqa: E402
+from sinks.upkeep.small import Compaction  # noqa: E402
+from sinks.upkeep.vacuum import vacuum  # noqa: E402
 from tests.lake.readings import GPU_TOPIC, POWER_TOPIC, START, frame, gpu_message, json_message, power_message  # noqa: E402
 
 QUESTIONS = (
@@ -129,15 +132,19 @@ def answers(lake: Path) -> dict[str, list[str]]:
 
 
 def main(lake: Path) -> None:
-    """Make the lake anew: two flushes, a checkpoint, a third flush."""
+    """Make the lake anew: two flushes, compacted hours, a checkpoint, a third flush."""
     shutil.rmtree(lake, ignore_errors=True)
     tables = Tables(lake, "event")
     for first in (0, 4):
         tables.flush(pending(first), None)
+    list(Compaction()(lake, datetime(2026, 3, 9, tzinfo=UTC)))
+    tables.reopen()
     tables._ledgers["gpu"].checkpoint()
     tables.flush({Source(GPU_TOPIC, 0): [gpu_message(8), gpu_message(9, time=START)]}, None)
-    for folder in lake.glob("*/_temporary"):
-        folder.rmdir()
+    for days in (0, 2):
+        vacuum(lake, datetime(2026, 3, 9 + days, tzinfo=UTC), UpkeepSettings())
+    for folder in (*lake.glob("*/_temporary"), *lake.glob("*/_compacting"), lake / ".upkeep"):
+        shutil.rmtree(folder)
     (lake / "answers.json").write_text(json.dumps(answers(lake), indent=1) + "\n")
 
 
