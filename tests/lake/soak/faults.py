@@ -10,10 +10,13 @@ from pathlib import Path
 
 from sinks.lake.log_check import LOG
 from sinks.lake.tables import TABLES
-from tests.lake.soak.arena import Arena
-from tests.lake.soak.forked import COMMIT, FLUSH, REVOKED, STEPS, Writer, held
+from tests.lake.soak.arena import SETTINGS, Arena
+from tests.lake.soak.forked import COMMIT, COMPACTION, FLUSH, REVOKED, STEPS, Writer, held
 
 OTHER_SLOT = 1
+COMPACTED_TABLES = ("gpu", "power", "rejected")
+"""Those that have no two rows of one identity here: every place is found after compaction, too."""
+COMPACTION_STEPS = (*sorted(COMPACTION), *sorted(COMMIT), "files verified", "files verified")
 FULL_DISK_WORDS = "nothing is lost, Kafka keeps the rows"
 
 
@@ -46,7 +49,9 @@ def stop_past_the_session(arena: Arena) -> None:
     if not _trapped(zombie, arena.chance.choice(STEPS), signal.SIGSTOP):
         return
     holding, since = zombie.held, len(heir.lines)
-    heir.wait(lambda: heir.did("assigned", since), "the partitions of a stopped one")
+    # On a busy machine it may have lost its place before it stopped: then the heir has had the partitions since.
+    over = time.monotonic() + 3 * SETTINGS["session_timeout_secs"]
+    heir.wait(lambda: heir.did("assigned", since) or time.monotonic() > over, "the partitions of a stopped one")
     heir.wait(lambda: heir.did("offsets committed", since, times=2), "two commits of the heir")
     woken = len(zombie.lines)
     zombie.signal(signal.SIGCONT)
@@ -100,15 +105,34 @@ def fill_the_disk(arena: Arena) -> None:
 
 def cut_files(arena: Arena) -> None:
     """Kill a writer that has files which no commit names, and cut them as a loss of power does."""
+    arena.busy()
+    since = time.time()
     writer = _kill_at(arena, arena.chance.choice(("file written", "file synced", "file named", "files named")))
     arena.end_all()
-    orphans = arena.orphans()
+    orphans = arena.orphans(since)
     for path in orphans[-8:]:
         with path.open("r+b") as file:
             file.truncate(int(path.stat().st_size * arena.chance.random()))
     arena.start()
     if orphans:
         arena.tally.add("cut data file", writer.held)
+
+
+def compact_twice(arena: Arena) -> None:
+    """Stop a compactor somewhere, let another one compact the same hour, then let the first go on or kill it."""
+    arena.start()
+    table = arena.chance.choice(COMPACTED_TABLES)
+    hour = arena.crowded_hour(table)
+    if hour is None:
+        return
+    first = arena.compactor(table, hour, arena.chance.choice(COMPACTION_STEPS))
+    first.wait(lambda: first.is_stopped or not first.is_alive, "a stop of a compactor")
+    holding = first.held if first.is_stopped else ""
+    second = arena.compactor(table, hour)
+    second.wait_for_end()
+    assert second.said(f"{table} {hour}: ") or second.said("ReplacedError"), second.lines
+    first.end(arena.chance.choice((signal.SIGCONT, signal.SIGCONT, signal.SIGKILL)))
+    arena.tally.add("two compactors", holding)
 
 
 FAULTS: dict[Callable[[Arena], None], int] = {
@@ -120,6 +144,7 @@ FAULTS: dict[Callable[[Arena], None], int] = {
     tear_an_entry: 8,
     fill_the_disk: 4,
     cut_files: 5,
+    compact_twice: 4,
 }
 """Each fault and how often it comes beside the others, so that all are wanted for about as long."""
 

@@ -1,4 +1,4 @@
-"""Writers that a zygote forks: their lines, the step that they are at, signals and traps."""
+"""Writers and compactors that a zygote forks: their lines, the step that they are at, signals and traps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.lake.soak.zygote import ENDED, REVOKED
 BUFFER = frozenset({"gathered"})
 FLUSH = frozenset({"decoded", "file written", "file synced", "file named", "files named"})
 COMMIT = frozenset({"entry written", "entry synced"})
+COMPACTION = frozenset({"run merged", "file written", "file synced", "file named", "files verified"})
 IDLE = frozenset({"assigned", "offsets committed", REVOKED})
 STEPS = (*sorted(FLUSH), *sorted(COMMIT))
 
@@ -68,7 +69,7 @@ class Zygote:
 
 
 class Writer:
-    """One writer's process."""
+    """The process of one writer or compactor."""
 
     def __init__(self, pid: int, process: int, output: int, trap: Path) -> None:
         self.pid, self._process, self._trap = pid, process, trap
@@ -100,7 +101,7 @@ class Writer:
 
     def last_step(self, until: int | None = None) -> str:
         """Return the last step among its lines, or among the first `until` of them."""
-        steps = BUFFER | FLUSH | COMMIT | IDLE
+        steps = BUFFER | FLUSH | COMPACTION | COMMIT | IDLE
         return next((line for line in reversed(self.lines[:until]) if line in steps), "")
 
     def signal(self, number: signal.Signals) -> None:

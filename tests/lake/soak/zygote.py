@@ -1,6 +1,6 @@
-"""Forks writers that run at once: what a writer imports is imported once, here. Run with a socket's number.
+"""Forks writers and compactors that run at once: what they import is imported once, here. Run with a socket's number.
 
-Each datagram brings the options of a writer as JSON and the end of a pipe for its output; the answer is its
+Each datagram brings the options of one as JSON and the end of a pipe for its output; the answer is its
 process id and a descriptor of the process. Forked and not spawned, since nothing has touched Delta yet here:
 a child of a process that has would panic (traps.md 38). All children end with this process.
 """
@@ -24,7 +24,9 @@ from broker.leash import PR_SET_PDEATHSIG
 from sinks.lake.assignment import Assignment
 from sinks.lake.ledger import Ledger
 from sinks.lake.process import run
+from sinks.lake.tables import BY_NAME
 from sinks.lake.writer import WriterSettings
+from sinks.upkeep.compaction import compact_hour
 
 ENDED = "ended cleanly"
 REVOKED = "revoked"
@@ -42,25 +44,29 @@ def serve(connection: socket.socket) -> None:
                 pass
         (output,) = descriptors
         if (pid := os.fork()) == 0:
-            _be_writer(json.loads(asked), output)
+            _be_one(json.loads(asked), output)
         os.close(output)
         process = os.pidfd_open(pid)
         socket.send_fds(connection, [str(pid).encode()], [process])
         os.close(process)
 
 
-def _be_writer(options: dict[str, Any], output: int) -> None:
+def _be_one(options: dict[str, Any], output: int) -> None:
     code = 1
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(output, 1)
         os.dup2(output, 2)
         faulthandler.register(signal.SIGUSR1, file=1, all_threads=True)
-        if options["is_fenced"] is False:
-            take_the_fence_away()
-        _tell_revocations()
         step = at_traps(Path(options["trap"]))
-        run(options["bootstrap"], Path(options["lake"]), WriterSettings(**options["settings"]), step)
+        if "hour" in options:
+            ledger = Ledger(BY_NAME[options["table"]], Path(options["lake"]), step)
+            _say(str(compact_hour(ledger, options["hour"], step)))
+        else:
+            if options["is_fenced"] is False:
+                take_the_fence_away()
+            _tell_revocations()
+            run(options["bootstrap"], Path(options["lake"]), WriterSettings(**options["settings"]), step)
         _say(ENDED)
         code = 0
     except BaseException:
