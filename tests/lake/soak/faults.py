@@ -144,7 +144,7 @@ FAULTS: dict[Callable[[Arena], None], int] = {
     tear_an_entry: 8,
     fill_the_disk: 4,
     cut_files: 5,
-    compact_twice: 4,
+    compact_twice: 12,
 }
 """Each fault and how often it comes beside the others, so that all are wanted for about as long."""
 
