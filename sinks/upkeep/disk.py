@@ -31,7 +31,7 @@ class Disk:
     """Show what a lake takes and for how long there is room; by table where it says so.
 
     `days_left` is None where the disk does not fill within ten years, as tables lose as much as they get. `racks` is
-    None before a facility was published. `shortened` holds the days that a table is kept for the sake of the budget.
+    None where no facility can be read. `shortened` holds the days that a table is kept for the sake of the budget.
     """
 
     live_bytes: dict[str, int]
@@ -155,6 +155,9 @@ def _days(files: pl.DataFrame, now: datetime) -> float:
 
 
 def _racks(lake: Path) -> int | None:
-    with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
-        registry = read_registry(lake, connection)
+    try:
+        with duckdb.connect(":memory:", config=dict(SETTINGS)) as connection:
+            registry = read_registry(lake, connection)
+    except duckdb.Error:  # a damaged file, which the scrubber finds; the rest is worth knowing
+        return None
     return None if registry is None else frames(registry)["racks_by_id"].height

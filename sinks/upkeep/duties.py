@@ -21,7 +21,7 @@ DUTIES: tuple[Duty, ...] = (
 )
 """A line each; `wattline worker upkeep` does them in turn."""
 
-SCRUB_SECS = 60.0
+SCRUB_SECS = 300.0
 MEASURE_SECS = 300.0
 
 

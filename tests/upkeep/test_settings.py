@@ -10,6 +10,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from sinks.lake.tables import TABLES
 from sinks.upkeep.settings import DEFAULTS, Keeping, UpkeepSettings, parse_settings, read_settings
+from tests.conftest import REPOSITORY
 
 
 def test_without_a_file_the_defaults_count_and_every_table_has_some(tmp_path: Path) -> None:
@@ -58,3 +59,10 @@ def test_a_file_that_is_no_toml_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "lake.toml").write_text("keep")
     with pytest.raises(ConfigurationError, match=r"lake\.toml: is not TOML"):
         read_settings(tmp_path)
+
+
+def test_the_example_of_the_docs_is_right() -> None:
+    page = (REPOSITORY / "docs" / "lake.md").read_text()
+    (example,) = [part for part in page.split("```toml\n")[1:] if "keep_removed_hours" in part]
+    found = parse_settings(tomllib.loads(example.split("```")[0]))
+    assert (found.tables["gpu"], found.keep_removed_hours, found.scrub_days) == (DEFAULTS["gpu"], 24, 7)

@@ -23,6 +23,7 @@ from sinks.sql.connection import connect
 from sinks.upkeep.retention import retention_duty
 from sinks.upkeep.scrub import scrub
 from sinks.upkeep.settings import UpkeepSettings
+from sinks.upkeep.small import Compaction
 from sinks.upkeep.vacuum import Vacuumed, vacuum
 from tests.conftest import REPOSITORY
 from tests.lake.readings import GPU_TOPIC, POWER_TOPIC, gpu_message, power_message, rows_of
@@ -83,8 +84,10 @@ def test_a_query_that_holds_an_old_snapshot_is_answered_through_compaction_and_v
     lake = lake_of(tmp_path, range(3))
     with connect(lake) as held:
         for round_ in range(3):
-            replace_all(lake)
+            lake_of(lake, range(3 + round_, 4 + round_))
+            assert list(Compaction()(lake, NOW))
             at(lake, round_ / 3)
+            assert len(DeltaTable(str(lake / "gpu")).file_uris()) == 1
             assert held.execute("SELECT count(*), sum(power_watts) FROM gpu").fetchone() == (24, 2424.0)
 
 
