@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def ask(lake: Path, query: str) -> list[dict[str, object]]:
     return json.loads(answer.stdout)
 
 
+def ask_as_printed(lines: list[str]) -> str:
+    """Ask over HTTP what the demo says that one can ask, with the token that it printed."""
+    (line,) = [line for line in lines if "or: curl" in line]
+    printed = re.search(r"curl -s (\S+) -H 'Authorization: (.*?)' -d '(.*?)'", line)
+    assert printed is not None, line
+    address, token, query = printed.groups()
+    request = urllib.request.Request(address, query.encode(), {"Authorization": token})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.read().decode()
+
+
 def gone(family: list[psutil.Process], within_secs: float) -> list[psutil.Process]:
     """Return those of the family that still live after the bound."""
     return psutil.wait_procs(family, timeout=within_secs)[1]
@@ -101,6 +113,7 @@ def test_the_incident_is_an_alert_within_a_minute_and_clears_and_ctrl_c_leaves_n
         assert int(str(counted[0]["readings"])) > 1000
         episodes = ask(folder / "lake", "SELECT rule, subject, fired FROM episodes WHERE fired IS NOT NULL")
         assert truth["subject"] in [episode["subject"] for episode in episodes]
+        assert "ruh" in ask_as_printed(running.seen)
 
         family = running.family()
         running.process.send_signal(signal.SIGINT)
