@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -73,7 +74,7 @@ def route(asking: Asking) -> Route:
 
 
 async def _asked(request: Request, name: str) -> Asked:
-    """Read a question from the address or the body: JSON, a form's fields in the address, or the query as text."""
+    """Read a question from the address or the body: JSON, a form, or the query as text."""
     told: dict[str, str] = dict(_once(request.query_params))
     if request.method == "POST":
         told |= _in_body(request.headers.get("content-type", ""), await _body(request))
@@ -112,7 +113,10 @@ def _in_body(content_type: str, body: bytes) -> dict[str, str]:
     try:
         if content_type.partition(";")[0].strip() == "application/json":
             return msgspec.json.decode(body, type=dict[str, str])
-        return {"query": body.decode()} if body.strip() else {}
+        text = body.decode()
+        if text.startswith("query="):  # a form, as `curl --data-urlencode query=...` sends it
+            return dict(parse_qsl(text))
+        return {"query": text} if text.strip() else {}
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RefusedError(
             400, f'the body cannot be read: {error}; send {{"query": "FROM sites"}} as application/json, or text'

@@ -84,6 +84,14 @@ def test_an_attempt_is_refused_and_succeeds_without_the_layer_that_holds_it(
     place.ears.heard()  # what was let through on purpose
 
 
+@pytest.mark.parametrize(
+    "what", ["write|{outside}/evil", "read|{outside}/secret.csv", "tcp|{tcp}", "hidden|{hidden}", "kill|{own}"]
+)
+def test_an_older_landlock_holds_files_and_seccomp_the_rest(place: Place, what: str) -> None:
+    assert place.attempt(what, without="abi-3").body.startswith(b"refused")
+    assert place.ears.heard() == []
+
+
 @is_root
 def test_root_is_given_up(place: Place) -> None:
     assert place.attempt("who").body.decode() == f"done {cage.NOBODY} {cage.NOBODY} {cage.NOBODY}"

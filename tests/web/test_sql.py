@@ -189,6 +189,16 @@ def test_our_own_page_may_ask(served: Served, sent: dict[str, str]) -> None:
     assert served.ask("FROM sites", **sent).status_code == 200
 
 
+def test_a_query_comes_as_text_as_json_as_a_form_or_in_the_address(served: Served) -> None:
+    query = "SELECT '100 % & more' AS a"
+    sent = [
+        {"content": query}, {"json": {"query": query}}, {"data": {"query": query}}, {"params": {"query": query}},
+    ]  # fmt: skip
+    for each in sent:
+        answer = served.client.post("/api/sql", headers=served.bearer, **each)
+        assert answer.json().get("rows") == [["100 % & more"]], (each, answer.text)
+
+
 def test_another_host_name_is_refused(served: Served) -> None:
     assert served.ask("FROM sites", host="evil.example").status_code == 400
 
