@@ -10,12 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinks.lake.durable import make_folder, move, sync_file
-from sinks.lake.parquet import Bounds, Hashing, ParquetFile, Step, bounds_of, check_footer, hour_settings, told
+from sinks.lake.parquet import (
+    ROW_GROUP_ROWS,
+    Bounds,
+    Hashing,
+    ParquetFile,
+    Step,
+    bounds_of,
+    check_footer,
+    hour_settings,
+    told,
+)
 from sinks.lake.tables import Table
 
 APPENDED = "_appended"
 
-HOUR_GROUP_ROWS = 524_288
+HOUR_GROUP_ROWS = ROW_GROUP_ROWS
 
 
 class HourFile:

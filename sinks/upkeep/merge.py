@@ -25,12 +25,16 @@ from sinks.lake.parquet import Step, passing_settings
 from sinks.lake.tables import Table
 from sinks.upkeep.runs import Key, Run, integers, row_bytes
 
-MEMORY_BYTES = 134_217_728
+MEMORY_BYTES = 167_772_160
 """Of row groups in memory at one time; while they are put in order they take it twice."""
 _LEAST_GROUP_ROWS = 8_192
+_FILE_GROUPS = 16
+"""Row groups in one passing file: of those that are open all footers are in memory, some kilobytes a column chunk."""
 _MOST_GROUP_ROWS = 262_144
 
 Seen = Callable[[pa.Table], None]
+Source = tuple[Path, ...]
+"""Files whose rows follow each other in order."""
 
 
 class Sorted(NamedTuple):
@@ -46,9 +50,9 @@ def merged(paths: Sequence[Path], table: Table, folder: Path, seen: Seen, step: 
     `seen` gets every row of the files once, as it was read. Files that hold what does not fit into memory are made
     in `folder` and removed.
     """
-    reduced, seen = _reduced(list(paths), table, folder, seen, step)
+    reduced, seen = _reduced([(path,) for path in paths], table, folder, seen, step)
     with ExitStack() as held:
-        runs = [_opened(path, table, seen, held) for path in reduced]
+        runs = [_opened(source, table, seen, held) for source in reduced]
         yield from _merged(runs, table)
 
 
@@ -115,46 +119,49 @@ def _edge(runs: Sequence[Run]) -> Key | None:
     return min((run.last for run in runs if not run.is_at_end), default=None)
 
 
-def _opened(path: Path, table: Table, seen: Seen, held: ExitStack) -> Run:
-    run = Run(path, table, IDENTITIES[table.name].cut, seen)
+def _opened(source: Source, table: Table, seen: Seen, held: ExitStack) -> Run:
+    run = Run(source, table, IDENTITIES[table.name].cut, seen)
     held.callback(run.close)
     return run
 
 
-def _reduced(paths: list[Path], table: Table, folder: Path, seen: Seen, step: Step) -> tuple[list[Path], Seen]:
-    """Return files that fit into memory together, and who is to see their rows: nobody who has seen them before."""
-    groups = _together(paths, table)
+def _reduced(sources: list[Source], table: Table, folder: Path, seen: Seen, step: Step) -> tuple[list[Source], Seen]:
+    """Return what fits into memory together, and who is to see its rows: nobody who has seen them before."""
+    groups = _together(sources, table)
     if len(groups) <= 1:
-        return paths, seen
-    made = []
+        return sources, seen
+    made: list[Source] = []
     group_rows = MEMORY_BYTES // (row_bytes(table) * len(groups))
     group_rows = min(_MOST_GROUP_ROWS, max(_LEAST_GROUP_ROWS, group_rows))
     for group in groups:
-        made.append(_made_one(group, table, folder, seen, group_rows))
+        made.append(tuple(_made_one(group, table, folder, seen, group_rows)))
         step("run merged")
     return _reduced(made, table, folder, lambda _: None, step)
 
 
-def _together(paths: Sequence[Path], table: Table) -> list[list[Path]]:
-    """Deal files, in their order, into as few groups as fit into memory one at a time."""
-    groups: list[list[Path]] = [[]]
+def _together(sources: Sequence[Source], table: Table) -> list[list[Source]]:
+    """Deal sources, in their order, into as few groups as fit into memory one at a time."""
+    groups: list[list[Source]] = [[]]
     used = 0
-    for path in paths:
+    for source in sources:
         with ExitStack() as held:
-            size = _opened(path, table, lambda _: None, held).group_bytes
-        if groups[-1] and used + size > MEMORY_BYTES and len(groups[-1]) > 1:
+            size = _opened(source, table, lambda _: None, held).group_bytes
+        if used + size > MEMORY_BYTES and len(groups[-1]) > 1:
             groups.append([])
             used = 0
-        groups[-1].append(path)
+        groups[-1].append(source)
         used += size
     return groups
 
 
-def _made_one(paths: Sequence[Path], table: Table, folder: Path, seen: Seen, group_rows: int) -> Path:
+def _made_one(sources: Sequence[Source], table: Table, folder: Path, seen: Seen, group_rows: int) -> Iterator[Path]:
+    """Write the rows of some sources in order into files of a few row groups each, and yield these."""
     make_folder(folder)
-    target = folder / f"run-{secrets.token_hex(8)}.parquet"
-    with ExitStack() as held, pq.ParquetWriter(target, table.arrow, **passing_settings(table)) as writer:
-        for piece in _merged([_opened(path, table, seen, held) for path in paths], table):
-            writer.write_table(piece.rows, row_group_size=group_rows)
+    with ExitStack() as held:
+        for piece in _merged([_opened(source, table, seen, held) for source in sources], table):
+            for at in range(0, piece.rows.num_rows, group_rows * _FILE_GROUPS):
+                target = folder / f"run-{secrets.token_hex(8)}.parquet"
+                with pq.ParquetWriter(target, table.arrow, **passing_settings(table)) as writer:
+                    writer.write_table(piece.rows.slice(at, group_rows * _FILE_GROUPS), row_group_size=group_rows)
+                yield target
             del piece  # the next one is made while this name would still hold it
-    return target

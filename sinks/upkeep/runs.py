@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,33 +26,25 @@ class UnfitFileError(WattlineError):
 
 
 class Run:
-    """Read one sorted file of a table; `rows` are those that were read and not yet taken, by `cut` in order.
+    """Read rows of a table that are in order, from one file or several that follow each other.
 
-    `seen` is called with every piece as it was read. Raises UnfitFileError where the file is not what it should be.
+    `rows` are those that were read and not yet taken, in order by `cut`. `seen` is called with every piece as it was
+    read. One file is open at a time: a footer of hundreds of row groups takes more memory than a row group.
+    Raises UnfitFileError where a file is not what it should be.
     """
 
-    def __init__(self, path: Path, table: Table, cut: Sequence[str], seen: Callable[[pa.Table], None]) -> None:
-        self.path = path
-        self._table = table
-        self._cut = tuple(cut)
-        self._seen = seen
-        try:
-            self._file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-        except (OSError, pa.ArrowException) as error:
-            raise UnfitFileError(f"{path} cannot be read: {error}") from error
-        self._require_columns()
-        self._next = 0
+    def __init__(
+        self, paths: Sequence[Path], table: Table, cut: Sequence[str], seen: Callable[[pa.Table], None]
+    ) -> None:
+        self._table, self._cut, self._seen = table, tuple(cut), seen
+        self._later = list(paths)
         self._keys: list[NDArray[np.int64]] = []
         self.rows = table.arrow.empty_table()
+        self._open_next()
 
     @property
-    def count(self) -> int:
-        """Return how many rows the file has."""
-        return int(self._file.metadata.num_rows)
-
-    @cached_property
     def group_bytes(self) -> int:
-        """Return about how much memory its largest row group takes."""
+        """Return about how much memory the largest row group of the open file takes."""
         metadata = self._file.metadata
         most = max((metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)), default=0)
         return most * row_bytes(self._table)
@@ -61,7 +52,19 @@ class Run:
     @property
     def is_at_end(self) -> bool:
         """Tell whether every row group has been read."""
+        return self._is_read and not self._later
+
+    @property
+    def _is_read(self) -> bool:
         return bool(self._next >= self._file.metadata.num_row_groups)
+
+    def _open_next(self) -> None:
+        self.path, self._next = self._later.pop(0), 0
+        try:
+            self._file = pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            raise UnfitFileError(f"{self.path} cannot be read: {error}") from error
+        self._require_columns()
 
     @property
     def last(self) -> Key:
@@ -69,7 +72,11 @@ class Run:
         return tuple(int(column[-1]) for column in self._keys)
 
     def read(self) -> None:
-        """Read one row group more."""
+        """Read one row group more, where there is one in the open file; else open the next."""
+        if self._is_read:
+            self._file.close()
+            self._open_next()
+            return
         try:
             piece = self._file.read_row_group(self._next, use_threads=False)
         except (OSError, pa.ArrowException) as error:

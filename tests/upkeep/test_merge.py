@@ -46,6 +46,7 @@ def test_what_stands_after_a_merge_is_what_the_views_show(  # noqa: PLR0917
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merge, "MEMORY_BYTES", 6_000)
         patch.setattr(merge, "_LEAST_GROUP_ROWS", 4)
+        patch.setattr(merge, "_FILE_GROUPS", 2)
         pieces = list(merged(paths, table, folder / "half", read.append, lambda _: None))
     kept = [standing(piece, table) for piece in pieces]
     stood = [
@@ -112,7 +113,7 @@ def test_a_file_that_is_not_in_order_is_refused(tmp_path: Path) -> None:
     rows = random_rows(table, 9, 1)
     backwards = in_flush_order(rows, (*table.sort, *LOG_ORDER)).take(pa.array(range(8, -1, -1)))
     pq.write_table(backwards, tmp_path / "x.parquet")
-    run = Run(tmp_path / "x.parquet", table, ("rack",), lambda _: None)
+    run = Run([tmp_path / "x.parquet"], table, ("rack",), lambda _: None)
     with pytest.raises(UnfitFileError, match="its rows are not by rack"):
         run.read()
 
@@ -122,9 +123,9 @@ def test_a_file_with_a_column_of_a_newer_version_is_refused_and_one_without_a_co
     rows = random_rows(table, 9, 1)
     pq.write_table(rows.append_column("newer", pa.array(range(9))), tmp_path / "newer.parquet")
     with pytest.raises(UnfitFileError, match="the column 'newer', which this version of Wattline does not know"):
-        Run(tmp_path / "newer.parquet", table, (), lambda _: None)
+        Run([tmp_path / "newer.parquet"], table, (), lambda _: None)
     pq.write_table(rows.drop_columns(["decoder_e4"]), tmp_path / "older.parquet")
-    run = Run(tmp_path / "older.parquet", table, (), lambda _: None)
+    run = Run([tmp_path / "older.parquet"], table, (), lambda _: None)
     run.read()
     assert run.rows.schema == table.arrow
     assert run.rows.column("decoder_e4").null_count == 9
