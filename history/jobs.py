@@ -22,8 +22,10 @@ TOLD = ("window_start", "every_seconds", "subject_kind", "subject", "expected", 
 
 def read_jobs(lake: Path) -> list[Placed[Job]]:
     """Return the newest record of each job, in log order, as far as it says who has which GPUs when."""
-    columns = ["site", "job", "started", "ended", "allocations", "_offset", "_row"]
-    newest = read_rows(lake, BY_NAME["jobs"], columns).sort("_offset", "_row").unique(["site", "job"], keep="last")
+    columns = ["site", "job", "started", "ended", "allocations", "_appended", "_offset", "_row"]
+    # A topic that was made anew begins at offset 0 again: the newest is what was appended last.
+    placed = read_rows(lake, BY_NAME["jobs"], columns).sort("_appended", "_offset", "_row")
+    newest = placed.unique(["site", "job"], keep="last")
     return [_placed(row) for row in newest.sort("_offset").iter_rows(named=True)]
 
 

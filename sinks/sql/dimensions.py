@@ -19,7 +19,7 @@ from sinks.sql.snapshot import Span, live_files
 
 _NEWEST = """
 SELECT document FROM read_parquet(?, hive_partitioning = false)
-QUALIFY row_number() OVER (PARTITION BY site ORDER BY version DESC, _offset DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY site ORDER BY version DESC, _appended DESC, _offset DESC) = 1
 """
 
 

@@ -192,7 +192,7 @@ JOBS = """
 CREATE VIEW job_records AS SELECT * FROM raw.jobs;
 CREATE VIEW jobs AS
 SELECT * FROM raw.jobs
-QUALIFY row_number() OVER (PARTITION BY site, job ORDER BY _partition, _offset DESC, _row DESC) = 1;
+QUALIFY row_number() OVER (PARTITION BY site, job ORDER BY _partition, _appended DESC, _offset DESC, _row DESC) = 1;
 CREATE VIEW progress AS
 SELECT * FROM raw.progress_once;
 """

@@ -16,9 +16,11 @@ from deltalake import DeltaTable
 from broker.embedded import EmbeddedKafka
 from schemas.errors import DataLossError, UnavailableError
 from sinks.lake.flush import Tables
-from sinks.lake.ledger import read_epochs, read_position
+from sinks.lake.ledger import Ledger, read_epochs, read_position
 from sinks.lake.locks import lake_lock
-from sinks.lake.positions import epoch_of
+from sinks.lake.positions import Position, Source, epoch_of
+from sinks.lake.tables import BY_NAME
+from sinks.sql.connection import connect
 from sinks.upkeep.adoptions import without_writers
 from tests.lake.progress_log import (
     SOURCE,
@@ -30,7 +32,7 @@ from tests.lake.progress_log import (
     steps_of,
     write_to_the_end,
 )
-from tests.lake.readings import rows_of
+from tests.lake.readings import START, json_message, rows_of
 from wattline.commands.lake import command
 
 pytestmark = pytest.mark.kafka
@@ -186,3 +188,20 @@ def test_markers_of_transactions_are_no_hole(progress_kafka: EmbeddedKafka, tmp_
     asyncio.run(write_to_the_end(bootstrap, lake))
     assert steps_of(lake) == list(range(9))
     assert "nothing to adopt" in adopt(progress_kafka, lake).stdout
+
+
+def test_of_a_job_the_record_of_the_newest_epoch_counts(tmp_path: Path) -> None:
+    """Fails where the greatest offset counts: a topic that was made anew begins at 0 again."""
+    source, tables = Source("telemetry.jobs.v1", 0), Tables(tmp_path)
+    for number, state in enumerate(("PENDING", "RUNNING")):
+        value = json.dumps({"job": "llama-1", "site": "ruh", "state": state}).encode()
+        tables.flush({source: [json_message(source.topic, number, value, b"llama-1")]}, None)
+    before = tables.positions(source)["jobs"]
+    assert before is not None
+    ledger = Ledger(BY_NAME["jobs"], tmp_path)
+    ledger.commit([], {source: before}, {source: Position(0, 0, before.appended_milliseconds, epoch=2)})
+    value = json.dumps({"job": "llama-1", "site": "ruh", "state": "COMPLETED"}).encode()
+    anew = json_message(source.topic, 0, value, b"llama-1")._replace(appended=START + 60_000_000)
+    tables.reopen()
+    tables.flush({source: [anew]}, None)
+    assert connect(tmp_path).sql("SELECT state FROM jobs").fetchall() == [("COMPLETED",)]
