@@ -96,24 +96,31 @@ LEFT JOIN meters m ON m.id = p.meter;
 
 # A job (kind 11) is named by its record, which is its window's `version_facility`: its number may be another's, too.
 # Of a window that was withdrawn, `expected` 0, nothing is shown.
-WINDOWS = """
-CREATE VIEW windows AS
-SELECT w.window_start, w.every_seconds, k.name AS subject_kind,
-       coalesce(s.path, j.path) AS subject,
+# Apart, since most windows are of no job and a join costs each of them.
+_WINDOW = """
        w.power_watts, w.power_low_watts, w.power_high_watts, w.power_max_watts,
        raw.basis_name(w.power_basis) AS power_basis,
        w.current_square_seconds, w.energy_joules,
        raw.method_name(w.energy_method) AS energy_method,
-       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds,
-       coalesce(s.site, j.site) AS site,
+       w.utilization_fraction, w.temperature_max_celsius, w.expected, w.reporting, w.oldest_age_seconds
+"""
+_WINDOW_VERSION = """
        w.subject AS subject_id, w.version_admission, w.version_facility, w.version_generation, w.version_readings,
        w.version_digest
+"""
+WINDOWS = f"""
+CREATE VIEW windows AS
+SELECT w.window_start, w.every_seconds, k.name AS subject_kind, s.path AS subject, {_WINDOW}, s.site, {_WINDOW_VERSION}
 FROM raw.windows_once w
 LEFT JOIN raw.subject_kinds k ON k.kind = w.subject_kind
 LEFT JOIN raw.subjects s ON s.kind = w.subject_kind AND s.id = w.subject
+WHERE w.subject_kind <> 11
+UNION ALL
+SELECT w.window_start, w.every_seconds, 'job' AS subject_kind, j.path AS subject, {_WINDOW}, j.site, {_WINDOW_VERSION}
+FROM raw.windows_once w
 LEFT JOIN (SELECT DISTINCT _offset + 1 AS record, site || '/' || job AS path, site FROM raw.jobs) j
-    ON j.record = w.version_facility AND w.subject_kind = 11
-WHERE w.subject_kind <> 11 OR w.expected > 0;
+    ON j.record = w.version_facility
+WHERE w.subject_kind = 11 AND w.expected > 0;
 """
 
 # Of a window the bins of its greatest version; one told twice counts once. What is of GPUs is one histogram of
