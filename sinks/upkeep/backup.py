@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +81,8 @@ def back_up(
         for folder in (destination / POINTS).iterdir():
             if folder.name.startswith(".") or not (folder / MANIFEST).exists():
                 shutil.rmtree(folder)  # of a backup or a removal that was interrupted
-        point, copied = _try_again_where_files_vanish(lake, destination, now, link=link, check=check)
+        moment = _after_the_newest(points(destination), now)
+        point, copied = _try_again_where_files_vanish(lake, destination, moment, link=link, check=check)
         if check:
             _require_sound_points(destination)
         removed = _prune(destination, keep)
@@ -102,6 +103,15 @@ def pooled(destination: Path, table: str, path: str) -> Path:
 def point_folder(destination: Path, point: Point) -> Path:
     """Return where the logs of a point lie."""
     return destination / POINTS / point.name
+
+
+def _after_the_newest(before: Sequence[Point], now: datetime) -> datetime:
+    """Return the moment of a new point: two of one second, or a clock that was set back, must not look like one.
+
+    Points are in the order of their names, and the last ones are kept.
+    """
+    now = now.replace(microsecond=0)
+    return max([now, *(point.taken.replace(microsecond=0) + timedelta(seconds=1) for point in before[-1:])])
 
 
 def _try_again_where_files_vanish(

@@ -72,6 +72,19 @@ def test_a_second_backup_brings_only_what_is_new_and_both_can_be_restored(tmp_pa
     assert second.tables["gpu"].rows == 40
 
 
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(milliseconds=400), -timedelta(days=1)])
+def test_two_points_of_one_second_and_one_of_a_clock_that_was_set_back_are_two(
+    tmp_path: Path, later: timedelta
+) -> None:
+    """Fails where a point's name is its second alone: it cannot be moved into place, or is removed as the oldest."""
+    lake, backup = lake_of(tmp_path / "lake", range(3)), tmp_path / "backup"
+    back_up(lake, backup, NOW, keep=1)
+    lake_of(lake, range(3, 5))
+    second = back_up(lake, backup, NOW + later, keep=1).point
+    assert [point.name for point in points(backup)] == [second.name]
+    assert second.tables["gpu"].rows == 40
+
+
 def test_old_points_go_and_only_files_that_no_point_has_go_with_them(tmp_path: Path) -> None:
     lake, backup = lake_of(tmp_path / "lake", range(2)), tmp_path / "backup"
     back_up(lake, backup, NOW)
