@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -34,6 +35,7 @@ from sinks.lake.ledger import Ledger
 from sinks.lake.order import hour_text
 from sinks.lake.parquet import ROW_GROUP_ROWS, ParquetFile, hour_settings, statistics
 from sinks.lake.positions import Position, Source
+from sinks.lake.process import keep_memory
 from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, Table
 from sinks.sql.dimensions import frames
@@ -61,6 +63,7 @@ class Day:
         self.campus = CampusHours(self.registry, every=self.every, jitter=10)
         self.ranges = _cut(self.campus.racks, RANGES * times)
         self.jobs = [(job, offset) for offset, job in enumerate(_jobs(self.registry))]
+        self._made: dict[int, dict[int, ParquetFile]] = {}
         self._subjects = frames(self.registry)["subjects"]
 
     def write(self, *, whole_hour: bool = True) -> None:
@@ -91,13 +94,21 @@ class Day:
         tables.flush({Source("facility.v1", 0): sites, Source("telemetry.jobs.v1", 0): jobs}, self.registry)
 
     def _gpu(self, folder: Path, hour: int, is_last: bool, whole_hour: bool) -> list[ParquetFile]:
-        table, files = BY_NAME["gpu"], []
+        files = []
         for number, racks in enumerate(self.ranges):
-            if number == ASKED_RANGE or (is_last and whole_hour) or self.everything:
-                files.append(write_hour(self.campus.rows(hour, racks), hour, table, folder))
-            else:
-                files.append(named_only(self._bounds(hour, racks), hour, folder))
+            is_on_disk = number == ASKED_RANGE or (is_last and whole_hour) or self.everything
+            files.append(self._range(folder, number)[hour] if is_on_disk else self._named(folder, hour, racks))
         return files
+
+    def _range(self, folder: Path, number: int) -> dict[int, ParquetFile]:
+        """Return the files of a range of racks by hour; all that will be asked for are made at once."""
+        if number not in self._made:
+            hours = self.hours if number == ASKED_RANGE or self.everything else self.hours[-1:]
+            self._made[number] = write_hours(self.campus.rows(hours, self.ranges[number]), BY_NAME["gpu"], folder)
+        return self._made[number]
+
+    def _named(self, folder: Path, hour: int, racks: list[int]) -> ParquetFile:
+        return named_only(self._bounds(hour, racks), hour, folder)
 
     def _bounds(self, hour: int, racks: list[int]) -> dict[str, object]:
         """Return the statistics that an hour-file of these racks has."""
@@ -110,13 +121,13 @@ class Day:
     def _windows_1m(self, folder: Path, hour: int, is_last: bool, whole_hour: bool) -> list[ParquetFile]:
         table = BY_NAME["windows_1m"]
         subjects = subjects_of(self._subjects, fine_share=self.density, with_fine=True)
-        return [write_hour([windows(table, subjects, self.jobs, hour, 60)], hour, table, folder)]
+        return [write_hour(windows(table, subjects, self.jobs, hour, 60), hour, table, folder)]
 
     def _windows_1s(self, folder: Path, hour: int, is_last: bool, whole_hour: bool) -> list[ParquetFile]:
         table = BY_NAME["windows_1s"]
         subjects = subjects_of(self._subjects, fine_share=self.density, with_fine=False)
         if is_last or self.everything:
-            return [write_hour([windows(table, subjects, self.jobs, hour, 1)], hour, table, folder)]
+            return [write_hour(windows(table, subjects, self.jobs, hour, 1), hour, table, folder)]
         lowest = {"subject_kind": int(SubjectKind.SITE), "subject": 1}
         highest = {"subject_kind": int(SubjectKind.JOB), "subject": 2**31 - 1}
         return [named_only(_statistics(hour, lowest, highest, len(subjects) * HOUR_SECONDS), hour, folder)]
@@ -124,7 +135,7 @@ class Day:
     def _power(self, folder: Path, hour: int, is_last: bool, whole_hour: bool) -> list[ParquetFile]:
         table, meters = BY_NAME["power"], self.registry.meters
         if is_last or self.everything:
-            return [write_hour([self._power_rows(hour)], hour, table, folder)]
+            return [write_hour(self._power_rows(hour), hour, table, folder)]
         lowest, highest = {"meter": meters["meter"].min(), "phase": 0}, {"meter": meters["meter"].max(), "phase": 0}
         return [named_only(_statistics(hour, lowest, highest, len(meters) * HOUR_SECONDS), hour, folder)]
 
@@ -139,31 +150,43 @@ class Day:
         return rows.sort_by([(name, "ascending") for name in ("meter", "phase", "time")])
 
 
-def write_hour(parts: Iterable[pa.Table], hour: int, table: Table, folder: Path) -> ParquetFile:
+def write_hour(rows: pa.Table, hour: int, table: Table, folder: Path) -> ParquetFile:
     """Write sorted rows as one file of a settled hour."""
-    partial = folder / f"{secrets.token_hex(8)}.part"
-    told: list[dict] = []
-    with pq.ParquetWriter(partial, table.arrow, **hour_settings(table)) as writer:
-        for rows in parts:
-            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
-            told.append(json.loads(statistics(rows, table)))
-    return _named(partial, hour, folder, _together(told), partial.stat().st_size)
+    return write_hours([(hour, rows)], table, folder)[hour]
+
+
+def write_hours(parts: Iterable[tuple[int, pa.Table]], table: Table, folder: Path) -> dict[int, ParquetFile]:
+    """Write sorted rows as one file for each hour among them."""
+    writers: dict[int, pq.ParquetWriter] = {}
+    told: dict[int, list[dict]] = defaultdict(list)
+    for hour, rows in parts:
+        if hour not in writers:
+            writers[hour] = pq.ParquetWriter(_partial(folder, hour), table.arrow, **hour_settings(table))
+        writers[hour].write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        told[hour].append(json.loads(statistics(rows, table)))
+    for writer in writers.values():
+        writer.close()
+    return {hour: _given_name(hour, folder, _together(told[hour])) for hour in writers}
+
+
+def _partial(folder: Path, hour: int) -> Path:
+    return folder / f"{hour}.part"
 
 
 def named_only(told: dict, hour: int, folder: Path) -> ParquetFile:
     """Make an empty file that stands for one which no query of the bench may open."""
-    partial = folder / f"{secrets.token_hex(8)}.part"
-    partial.touch()
-    return _named(partial, hour, folder, told, told["numRecords"] * _BYTES_A_ROW)
+    _partial(folder, hour).touch()
+    return _given_name(hour, folder, told, size=told["numRecords"] * _BYTES_A_ROW)
 
 
-def _named(partial: Path, hour: int, folder: Path, told: dict, size: int) -> ParquetFile:
+def _given_name(hour: int, folder: Path, told: dict, size: int | None = None) -> ParquetFile:
+    partial, name = _partial(folder, hour), f"hour={hour_text(hour)}"
     with partial.open("rb") as written:
         sha256 = hashlib.file_digest(written, "sha256").hexdigest()
-    name = f"hour={hour_text(hour)}"
     make_folder(folder / name)
     path = f"{name}/hour-{sha256}-{secrets.token_hex(4)}.parquet"
     partial.rename(folder / path)
+    size = (folder / path).stat().st_size if size is None else size
     return ParquetFile(path, hour_text(hour), size, told["numRecords"], sha256, json.dumps(told))
 
 
@@ -214,6 +237,7 @@ def main() -> None:
     parser.add_argument("--without-whole-hour", action="store_true", help="of the last hour, too, one range of racks")
     parser.add_argument("--everything", action="store_true", help="put every file on disk; for a small density")
     asked = parser.parse_args()
+    keep_memory()
     asked.folder.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
     day = Day(asked.folder, density=asked.density, times=asked.times, hours=asked.hours, everything=asked.everything)

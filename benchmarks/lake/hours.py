@@ -6,7 +6,7 @@ real collectors' do, and rows say where in the log they would lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
@@ -50,9 +50,23 @@ class Stamps:
     partition: Ints
     """Of each rack."""
 
+    def of(self, numbers: list[int]) -> Stamps:
+        """Return those of some racks, by their numbers."""
+        return Stamps(self.time[numbers], self.appended[numbers], self.offset[numbers], self.partition[numbers])
+
+    def columns(self, number: Ints) -> dict[str, pa.Array]:
+        """Return the columns of GPUs that lie in these racks, GPU by GPU."""
+        columns = {
+            "time": self.time[number],
+            "_appended": self.appended[number],
+            "_offset": self.offset[number],
+            "_partition": np.repeat(self.partition[number], self.time.shape[1]),
+        }
+        return {name: _array(name, column) for name, column in columns.items()}
+
 
 class CampusHours:
-    """Make the GPU rows of any racks of a campus, an hour at a time; every hour of a rack is another one.
+    """Make the GPU rows of any racks of a campus by the hour.
 
     `every` is the seconds between two readings of a GPU; `jitter` the milliseconds by which stamps stray.
     """
@@ -81,30 +95,33 @@ class CampusHours:
         partition = np.array([crc32(keys[rack].encode()) % PARTITIONS for rack in self.racks])
         return Stamps(time, appended, _offsets(appended, partition, hour), partition)
 
-    def rows(self, hour: int, racks: list[int]) -> Iterator[pa.Table]:
-        """Yield the rows of `racks` as `gpu` has them on disk, sorted as its files are, a few racks at a time."""
-        stamps = self.stamps(hour)
-        for first in range(0, len(racks), RACKS_AT_ONCE):
-            yield self._rows(hour, racks[first : first + RACKS_AT_ONCE], stamps)
+    def rows(self, hours: Sequence[int], racks: list[int]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (hour, rows of it) of `racks` as `gpu` has them on disk and in its order, a few racks at once.
 
-    def _rows(self, hour: int, racks: list[int], stamps: Stamps) -> pa.Table:
-        slots = self._slots.filter(pl.col("rack").is_in(racks))
-        draw = np.random.default_rng((self._seed, hour, racks[0]))
+        Of one rack all `hours` have the same values at other times: making them costs more than writing them.
+        """
+        stamps = {hour: self.stamps(hour).of([self.racks.index(rack) for rack in racks]) for hour in hours}
+        for first in range(0, len(racks), RACKS_AT_ONCE):
+            some = racks[first : first + RACKS_AT_ONCE]
+            slots = self._slots.filter(pl.col("rack").is_in(some))
+            number = np.searchsorted(np.array(racks), slots["rack"].to_numpy())
+            values = self._values(hours[0], slots, number)
+            for hour in hours:
+                yield hour, _table({**values, **stamps[hour].columns(number)}, len(slots) * self._steps)
+
+    @property
+    def _steps(self) -> int:
+        return HOUR_SECONDS // self._every
+
+    def _values(self, hour: int, slots: pl.DataFrame, number: Ints) -> dict[str, pa.Array]:
+        draw = np.random.default_rng((self._seed, hour, int(slots["rack"][0])))
         gpus = Gpus(slots["nameplate_watts"].fill_null(1000).to_numpy(), draw)
-        steps = HOUR_SECONDS // self._every
-        values = _as_on_disk(gpus.stretch(steps, draw, self._every))
+        values = _as_on_disk(gpus.stretch(self._steps, draw, self._every))
         values["interval_seconds"] = values["interval_seconds"] * self._every
-        number = np.searchsorted(np.array(self.racks), slots["rack"].to_numpy())
         row = np.arange(len(slots)) - np.searchsorted(number, number)
-        place = {
-            "time": stamps.time[number],
-            "_partition": np.repeat(stamps.partition[number], steps),
-            "_offset": stamps.offset[number],
-            "_row": np.repeat(row, steps),
-            "_appended": stamps.appended[number],
-        }
-        ids = {name: np.repeat(slots[name].to_numpy(), steps) for name in ("rack", "node", "gpu", "vendor", "model")}
-        return _table({**values, **place, **ids}, len(slots) * steps)
+        ids = {name: slots[name].to_numpy() for name in ("rack", "node", "gpu", "vendor", "model")}
+        repeated = {name: np.repeat(each, self._steps) for name, each in (ids | {"_row": row}).items()}
+        return {name: _array(name, column) for name, column in (values | repeated).items()}
 
 
 def _offsets(appended: Ints, partition: Ints, hour: int) -> Ints:
@@ -128,12 +145,13 @@ def _as_on_disk(values: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.
     return found
 
 
-def _table(columns: dict[str, NDArray], rows: int) -> pa.Table:
-    arrays = []
-    for field in BY_NAME["gpu"].columns:
-        if field.name not in columns:
-            arrays.append(pa.nulls(rows, field.type))
-            continue
-        kind = np.int64 if pa.types.is_timestamp(field.type) else field.type.to_pandas_dtype()
-        arrays.append(pa.array(columns[field.name].reshape(-1).astype(kind)).cast(field.type))
+def _array(name: str, values: NDArray) -> pa.Array:
+    dtype = BY_NAME["gpu"].arrow.field(name).type
+    kind = np.int64 if pa.types.is_timestamp(dtype) else dtype.to_pandas_dtype()
+    return pa.array(values.reshape(-1).astype(kind)).cast(dtype)
+
+
+def _table(columns: dict[str, pa.Array], rows: int) -> pa.Table:
+    fields = BY_NAME["gpu"].columns
+    arrays = [columns[each.name] if each.name in columns else pa.nulls(rows, each.type) for each in fields]
     return pa.table(arrays, schema=BY_NAME["gpu"].arrow)
