@@ -39,25 +39,31 @@ class Load:
     def __init__(self, rows_per_message: int) -> None:
         self._campus = Campus(campus_registry(), rows_per_message)
         self._second = START
-        self._offsets = [0] * PARTITIONS
+        self._offsets: dict[int, int] = {}
 
     def flush_worth(self) -> Pending:
         """Return the messages of the next ten seconds by partition."""
-        pending: Pending = {Source(GPU_TOPIC, number): [] for number in range(PARTITIONS)}
+        messages = []
         for second in range(self._second, self._second + SECONDS):
-            for each in self._campus.messages(second):
-                if each.topic == GPU_TOPIC:
-                    partition = crc32(each.key) % PARTITIONS
-                    pending[Source(GPU_TOPIC, partition)].append(self._message(partition, each))
+            made = (each for each in self._campus.messages(second) if each.topic == GPU_TOPIC)
+            messages.extend(message_at(each, self._offsets) for each in made)
         self._second += SECONDS
-        return pending
+        return pending_of(messages)
 
-    def _message(self, partition: int, made: Timed) -> Message:
-        offset = self._offsets[partition]
-        self._offsets[partition] += 1
-        return Message(
-            GPU_TOPIC, partition, offset, made.at + APPENDED_AFTER, made.key, made.value, tuple(made.headers)
-        )
+
+def message_at(made: Timed, offsets: dict[int, int]) -> Message:
+    """Return a message as Kafka holds it at the next offset of its partition; `offsets` moves on."""
+    partition = crc32(made.key) % PARTITIONS
+    offset = offsets[partition] = offsets.get(partition, -1) + 1
+    return Message(GPU_TOPIC, partition, offset, made.at + APPENDED_AFTER, made.key, made.value, tuple(made.headers))
+
+
+def pending_of(messages: list[Message]) -> Pending:
+    """Return messages by partition."""
+    pending: Pending = {Source(GPU_TOPIC, number): [] for number in range(PARTITIONS)}
+    for message in messages:
+        pending[Source(GPU_TOPIC, message.partition)].append(message)
+    return pending
 
 
 def measure(rows_per_message: int) -> tuple[Flushed, float]:
