@@ -5,6 +5,7 @@ Prints one JSON line a figure. No Kafka runs here: the messages are the bytes th
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -88,8 +89,9 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def main() -> None:
-    keep_memory()  # as the writer's process does
+def writer() -> None:
+    """Tell what the writer costs, by rows a message."""
+    keep_memory()  # as its process does
     for rows_per_message in (2_000, 350, 46):
         total, spent = measure(rows_per_message)
         name, size = f"lake: {rows_per_message} rows a message, ", total.size / total.rows
@@ -101,6 +103,18 @@ def main() -> None:
         )
         tell(name + "flush file", size, "bytes/row")
         tell(name + "flush file", size / VALUES, "bytes/value")
+
+
+def main() -> None:
+    from benchmarks.lake.peers.run import main as beside
+
+    parser = argparse.ArgumentParser(description="What the lake costs, by itself and beside others.")
+    parser.add_argument("--only", choices=("writer", "peers"))
+    asked, others = parser.parse_known_args()
+    if asked.only != "peers":
+        writer()
+    if asked.only != "writer":
+        beside(others)
 
 
 if __name__ == "__main__":
