@@ -68,13 +68,23 @@ class Stamps:
 class CampusHours:
     """Make the GPU rows of any racks of a campus by the hour.
 
-    `every` is the seconds between two readings of a GPU; `jitter` the milliseconds by which stamps stray.
+    `every` is the seconds between two readings of a GPU; `jitter` the milliseconds by which stamps stray. With
+    `is_whole_seconds` a collector stamps all readings of a second with its beginning.
     """
 
-    def __init__(self, registry: Registry, *, every: int = 1, jitter: int = 0, seed: int = SEED) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        every: int = 1,
+        jitter: int = 0,
+        seed: int = SEED,
+        is_whole_seconds: bool = False,
+    ) -> None:
         self._slots = registry.slots.sort("rack", "node", "gpu")
         self._paths = registry.paths(SubjectKind.RACK).sort("id")
         self._every, self._jitter, self._seed = every, jitter, seed
+        self._is_whole_seconds = is_whole_seconds
         self.racks: list[int] = self._slots["rack"].unique().sort().to_list()
 
     @cached_property
@@ -89,8 +99,9 @@ class CampusHours:
         moments = np.arange(len(self.racks)) * _STEP % SECOND
         seconds = hour * HOUR_SECONDS + np.arange(0, HOUR_SECONDS, self._every)
         strays = draw.integers(0, self._jitter + 1, (len(self.racks), len(seconds))) * 1_000
-        time = seconds * SECOND + moments[:, None] // 1_000 * 1_000 + strays
-        appended = time + draw.integers(*_DELAY_MILLISECONDS, time.shape) * 1_000
+        measured = seconds * SECOND + moments[:, None] // 1_000 * 1_000 + strays
+        time = measured // SECOND * SECOND if self._is_whole_seconds else measured
+        appended = measured + draw.integers(*_DELAY_MILLISECONDS, measured.shape) * 1_000
         keys = dict(self._paths.select("id", "path").iter_rows())
         partition = np.array([crc32(keys[rack].encode()) % PARTITIONS for rack in self.racks])
         return Stamps(time, appended, _offsets(appended, partition, hour), partition)

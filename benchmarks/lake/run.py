@@ -106,14 +106,17 @@ def writer() -> None:
 
 
 def main() -> None:
+    from benchmarks.lake import sizes
     from benchmarks.lake.peers.run import main as beside
 
     parser = argparse.ArgumentParser(description="What the lake costs, by itself and beside others.")
-    parser.add_argument("--only", choices=("writer", "peers"))
+    parser.add_argument("--only", choices=("writer", "sizes", "peers"))
     asked, others = parser.parse_known_args()
-    if asked.only != "peers":
+    if asked.only in (None, "writer"):
         writer()
-    if asked.only != "writer":
+    if asked.only in (None, "sizes"):
+        sizes.main()
+    if asked.only in (None, "peers"):
         beside(others)
 
 
