@@ -82,6 +82,7 @@ def _ask(told: Told, column: Callable[[str], list[float]]) -> None:
                 "FROM lake.gpu GROUP BY rack, node, gpu) GROUP BY rack ORDER BY rack"
             ),
         },
+        cpu_seconds,
     )
 
 

@@ -20,6 +20,7 @@ class Told:
     settle_cpu_secs: float = 0.0
     bytes_at_first: int = 0
     bytes_settled: int = 0
+    query_cpu_milliseconds: dict[str, float] = field(default_factory=dict)
     query_milliseconds: dict[str, float] = field(default_factory=dict)
     answers: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
@@ -28,16 +29,20 @@ class Told:
         return json.dumps(asdict(self))
 
 
-def ask(told: Told, questions: Mapping[str, Callable[[], list[float]]]) -> None:
-    """Ask each question several times and keep the shortest wall time, that which others disturbed least."""
+def ask(told: Told, questions: Mapping[str, Callable[[], list[float]]], cpu: Callable[[], float]) -> None:
+    """Ask each question several times: the mean CPU after the first time, and the shortest wall time.
+
+    `cpu` says how many seconds of it the process that answers has used.
+    """
     for name, question in questions.items():
-        took = []
+        told.answers[name] = question()
+        took, before = [], cpu()
         for _ in range(REPEATS):
             began = time.perf_counter()
-            answer = question()
+            question()
             took.append(time.perf_counter() - began)
+        told.query_cpu_milliseconds[name] = (cpu() - before) / REPEATS * 1e3
         told.query_milliseconds[name] = min(took) * 1e3
-        told.answers[name] = answer
 
 
 def bytes_below(folder: Path) -> int:

@@ -15,7 +15,7 @@ from sinks.lake.ledger import Ledger
 from sinks.lake.positions import Source
 from sinks.lake.process import keep_memory
 from sinks.lake.tables import BY_NAME
-from sinks.sql.connection import connect
+from sinks.sql.question import Lake
 from sinks.upkeep.compaction import compact_hour
 
 HOUR = "2026-03-01T12"
@@ -48,10 +48,11 @@ def _facility(facility: Registry) -> dict[Source, list[Message]]:
 
 def _ask(told: Told, lake: Path, facility: Registry) -> None:
     node = facility.nodes.sort("node")["path"][1_000 % len(facility.nodes)]
-    connection = connect(lake)
+    asked = Lake(lake)
 
     def column(sql: str) -> list[float]:
-        return [float(row[0]) for row in connection.execute(sql).fetchall()]
+        question = asked.ask(sql)
+        return [float(row[0]) for row in asked.connection.execute(question.text).fetchall()]
 
     ask(
         told,
@@ -70,6 +71,7 @@ def _ask(told: Told, lake: Path, facility: Registry) -> None:
                 "GROUP BY rack_id, node_id, gpu) GROUP BY rack_id ORDER BY rack_id"
             ),
         },
+        cpu_seconds,
     )
 
 

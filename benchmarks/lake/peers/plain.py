@@ -56,6 +56,7 @@ def _ask(told: Told, folder: Path) -> None:
                 f"FROM {table} GROUP BY rack, node, gpu) GROUP BY rack ORDER BY rack"
             ),
         },
+        cpu_seconds,
     )
 
 

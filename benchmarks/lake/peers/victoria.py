@@ -165,7 +165,7 @@ def _ask(told: Told, server: Server) -> None:
         ),
         "energy by rack": lambda: at_end(f"sort_by_label_numeric(sum by (rack) ({energy}), 'rack')"),
     }
-    ask(told, questions)
+    ask(told, questions, server.cpu_seconds)
 
 
 if __name__ == "__main__":
