@@ -1,7 +1,7 @@
 """VictoriaMetrics: a series a GPU and sensor, by the JSON lines of its import API, 43 readings of a series a line.
 
-Of the formats that a collector can send this one costs it least: labels are read once a line. What making the lines
-costs is not counted. CPU is that of the server's process, from start to the last answer.
+Of the formats that a collector can send we take this one to cost it least, since labels are read once a line; others
+were not measured. What making the lines costs is not counted. CPU is the server's, start to last answer.
 """
 
 from __future__ import annotations
