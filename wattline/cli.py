@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from schemas.errors import WattlineError
+from wattline.verbs import Verbs
 
 VERBS: dict[str, str] = {
     "demo": "Run everything on this machine with a simulated campus.",
@@ -30,26 +30,7 @@ VERBS: dict[str, str] = {
 }
 
 
-class Verbs(click.Group):
-    """Load the module of a verb when it is asked for, so that `--help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order of the way of the data."""
-        return [verb for verb in VERBS if verb != "worker"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import `wattline.commands.<verb>` and return its `command`."""
-        if cmd_name not in VERBS:
-            return None
-        return importlib.import_module(f"wattline.commands.{cmd_name}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of verbs without importing any of them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
-
-
-@click.command(cls=Verbs)
+@click.command(cls=Verbs, package="wattline.commands", verbs=VERBS, hidden=frozenset({"worker"}))
 @click.version_option(package_name="wattline")
 def command() -> None:
     """Live power, GPU and job telemetry for AI campuses."""

@@ -26,7 +26,7 @@ def by_hour(rows: pa.Table, table: Table, max_hours: int) -> Iterator[tuple[str,
     """
     if not rows.num_rows:
         return
-    hours = _integers(rows.column(table.hour_of)) // HOUR_MICROSECONDS
+    hours = integers(rows.column(table.hour_of)) // HOUR_MICROSECONDS
     by = (*table.sort, *LOG_ORDER)
     if (first := hours.min()) == hours.max():  # the rule when live, and np.unique would sort
         yield hour_text(first), in_order(rows, by)
@@ -44,7 +44,7 @@ def hour_text(hour: int) -> str:
 
 def in_order(rows: pa.Table, sort: Sequence[str]) -> pa.Table:
     """Return the rows sorted by integer columns, stably: equal keys stay in the order of the log."""
-    key = packed_key([_integers(rows.column(name)) for name in sort])
+    key = packed_key([integers(rows.column(name)) for name in sort])
     if np.all(key[1:] >= key[:-1]):
         return rows
     return _take(rows, np.argsort(key, kind="stable"))
@@ -102,9 +102,11 @@ def _groups(index: Integers, counts: Integers, max_hours: int) -> Iterator[tuple
         yield None, mixed
 
 
-def _integers(column: pa.ChunkedArray) -> Integers:
-    """Return a column without nulls as int64; times as microseconds."""
+def integers(column: pa.ChunkedArray) -> Integers:
+    """Return an integer column, times as microseconds, as int64; null is the least of all."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    integers: Integers = pc.fill_null(column, 0).to_numpy().astype(np.int64, copy=False)
-    return integers
+    if column.null_count:
+        column = pc.fill_null(column.cast(pa.int64()), np.iinfo(np.int64).min)
+    values: Integers = column.to_numpy().astype(np.int64, copy=False)
+    return values

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from sinks.lake.durable import make_folder
 from sinks.lake.identity import IDENTITIES, PLACE_ORDER
-from sinks.lake.order import packed_key
+from sinks.lake.order import integers, packed_key
 from sinks.lake.parquet import Step, passing_settings
 from sinks.lake.tables import Table
-from sinks.upkeep.runs import Key, Run, integers, row_bytes
+from sinks.upkeep.runs import Key, Run, row_bytes
 
 MEMORY_BYTES = 167_772_160
 """Of row groups in memory at one time; while they are put in order they take it twice."""

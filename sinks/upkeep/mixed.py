@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinks.lake.ledger import Ledger, LiveFile
-from sinks.lake.order import HOUR_MICROSECONDS, LOG_ORDER, hour_text, in_order
+from sinks.lake.order import HOUR_MICROSECONDS, LOG_ORDER, hour_text, in_order, integers
 from sinks.lake.parquet import ParquetFile, Step, remove_files, write_file
 from sinks.lake.tables import MIXED_HOUR
 from sinks.upkeep.read_back import read_back
 from sinks.upkeep.row_checksum import checksum
-from sinks.upkeep.runs import UnfitFileError, conformed, integers
+from sinks.upkeep.runs import UnfitFileError, conformed
 
 LEAST_ROWS = 64
 """Hours that have no file yet get one for so many rows; a clock that runs wild must not make a file a row."""

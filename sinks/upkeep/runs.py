@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import WattlineError
+from sinks.lake.order import integers
 from sinks.lake.tables import Table
 
 Key = tuple[int, ...]
@@ -128,16 +128,6 @@ def row_bytes(table: Table) -> int:
     """Return about how much memory a row of a table takes."""
     bits = [field.type.bit_width if pa.types.is_primitive(field.type) else 8 * _TEXT_BYTES for field in table.columns]
     return sum(bits) // 8
-
-
-def integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return an integer column, times as microseconds, as int64; null is the least of all."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    if column.null_count:
-        column = pc.fill_null(column.cast(pa.int64()), np.iinfo(np.int64).min)
-    values: NDArray[np.int64] = column.to_numpy().astype(np.int64, copy=False)
-    return values
 
 
 def is_in_order(columns: Sequence[NDArray[np.int64]]) -> bool:

@@ -19,13 +19,14 @@ from deltalake import DeltaTable
 from sinks.lake.flush import Tables
 from sinks.lake.hour_file import HourFile
 from sinks.lake.ledger import Ledger, ReplacedError
+from sinks.lake.order import integers
 from sinks.lake.parquet import Step
 from sinks.lake.positions import Source
 from sinks.lake.repeated import REPEATED
 from sinks.lake.tables import BY_NAME
 from sinks.upkeep import compaction, merge
 from sinks.upkeep.compaction import HALF_MADE, DifferentError, compact_hour
-from sinks.upkeep.runs import UnfitFileError, integers, is_in_order
+from sinks.upkeep.runs import UnfitFileError, is_in_order
 from sinks.upkeep.small import AGAIN_SECS, Compaction
 from tests.conftest import REPOSITORY
 from tests.lake.readings import GPU_TOPIC, POWER_TOPIC, power_message

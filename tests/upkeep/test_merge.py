@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinks.lake.identity import IDENTITIES, PLACE_ORDER
-from sinks.lake.order import LOG_ORDER
+from sinks.lake.order import LOG_ORDER, integers
 from sinks.lake.order import in_order as in_flush_order
 from sinks.lake.tables import BY_NAME, TABLES, Table
 from sinks.upkeep import merge
 from sinks.upkeep.merge import merged
 from sinks.upkeep.row_checksum import Checksum, checksum
-from sinks.upkeep.runs import Run, UnfitFileError, integers, is_in_order, lower_bound
+from sinks.upkeep.runs import Run, UnfitFileError, is_in_order, lower_bound
 from sinks.upkeep.standing import standing
 from tests.upkeep.compacting import by_place, random_rows, standing_rows
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from wattline.verbs import Verbs
 
 VERBS: dict[str, str] = {
     "status": "Show rows, files, newest times and positions of every table.",
@@ -17,25 +17,6 @@ VERBS: dict[str, str] = {
 }
 
 
-class Verbs(click.Group):
-    """Load the module of a verb when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs, looking before changing."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import `wattline.commands.lake.<verb>` and return its `command`."""
-        if cmd_name not in VERBS:
-            return None
-        return importlib.import_module(f"wattline.commands.lake.{cmd_name}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of verbs without importing any of them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
-
-
-@click.command(cls=Verbs)
+@click.command(cls=Verbs, package="wattline.commands.lake", verbs=VERBS)
 def command() -> None:
     """Look at the lake and take care of it."""
