@@ -13,9 +13,9 @@ from sinks.lake.durable import make_folder, sync_folder
 from sinks.lake.ledger import Ledger
 from sinks.lake.log_check import SET_ASIDE
 from sinks.lake.tables import Table
-from sinks.sql.snapshot import open_table
 from sinks.upkeep.checksum import DamagedFileError, require_sound, sha256_in
 from sinks.upkeep.damage import Damage, note_damage
+from sinks.upkeep.files import add_actions
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,7 @@ def set_aside(lake: Path, table: Table, path: str, why: str, now: datetime) -> D
 
 
 def _damage(lake: Path, table: Table, path: str, why: str, now: datetime) -> Damage:
-    delta = open_table(lake, table)
-    actions = pl.DataFrame() if delta is None else pl.DataFrame(delta.get_add_actions(flatten=True))
+    actions = add_actions(lake, table)
     row: dict[str, Any] = actions.filter(pl.col("path") == path).row(0, named=True)
     bounds = {
         name.removeprefix("min."): (_integer(row[name]), _integer(row[f"max.{name.removeprefix('min.')}"]))

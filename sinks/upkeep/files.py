@@ -19,14 +19,19 @@ _SCHEMA = {
 }
 
 
+def add_actions(lake: Path, table: Table) -> pl.DataFrame:
+    """Return what the log says of each file of a table's newest version, as deltalake names it; empty where none."""
+    delta = open_table(lake, table)
+    return pl.DataFrame() if delta is None else pl.DataFrame(delta.get_add_actions(flatten=True))
+
+
 def live_files(lake: Path, table: Table) -> pl.DataFrame:
     """Return the files of a table's newest version, none where there is no table.
 
     Columns: path (below the table's folder), bytes, rows, hour, and low and high: when the first and the last of its
     rows were appended to Kafka, UTC without zone; null where the log does not say.
     """
-    delta = open_table(lake, table)
-    actions = pl.DataFrame() if delta is None else pl.DataFrame(delta.get_add_actions(flatten=True))
+    actions = add_actions(lake, table)
     if not actions.height:
         return pl.DataFrame(schema=_SCHEMA)
     bounds = {name: f"{end}._appended" for name, end in (("low", "min"), ("high", "max"))}

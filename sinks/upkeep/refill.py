@@ -31,9 +31,9 @@ from sinks.lake.parquet import ParquetFile, remove_files, write_file
 from sinks.lake.positions import Source
 from sinks.lake.rows import read_rows
 from sinks.lake.tables import BY_NAME, Table
-from sinks.sql.snapshot import open_table
 from sinks.upkeep.aside import damage_of, set_aside
 from sinks.upkeep.damage import Damage, note_damage, read_damage
+from sinks.upkeep.files import add_actions
 
 CHUNK_BYTES = 67_108_864
 FILE_ROWS = 2_000_000
@@ -196,8 +196,7 @@ def _known_places(lake: Path, table: Table, damages: Sequence[Damage]) -> pl.Dat
 
 def _neighbours(lake: Path, table: Table, damages: Sequence[Damage]) -> list[str]:
     """Return the live files whose bounds touch those of a damaged one."""
-    delta = open_table(lake, table)
-    actions = pl.DataFrame() if delta is None else pl.DataFrame(delta.get_add_actions(flatten=True))
+    actions = add_actions(lake, table)
     if not actions.height:
         return []
     touched = pl.lit(False)
